@@ -1,0 +1,178 @@
+//! Search algorithms (the paper's Ω): what to try next, by ask and tell.
+//!
+//! An algorithm knows the space and the trials; it knows no network, no evaluator, no file and no loop. One algorithm
+//! is one file (copy `regularized_evolution.rs`): a settings struct whose fields are the user's keyword arguments,
+//! and a state struct behind [`SearchAlgorithm`]. It is registered by two words below: `mod x;` and its name in
+//! `algorithms!`.
+//!
+//! The laws, which the conformance kit checks for every registered algorithm:
+//! - state changes only in `tell`, so replaying the stored trials restores an algorithm exactly;
+//! - `tell` of two trials equals `tell` of one and then of the other, and does not look at the running trials;
+//! - randomness comes from [`Context::rng`] alone, so a run is a function of the seed and the told outcomes;
+//! - an empty answer of `ask` means that the space is exhausted.
+
+pub mod operators;
+mod random;
+mod regularized_evolution;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use random::Random;
+pub use regularized_evolution::RegularizedEvolution;
+
+use crate::error::{Error, Result, suggest};
+use crate::rng::{Rng, stream};
+use crate::space::SearchSpace;
+use crate::trial::{Goals, Proposal, Trial, TrialId};
+
+/// What an algorithm may look at.
+pub struct Context<'a> {
+    /// Where it searches.
+    pub space: &'a SearchSpace,
+    /// What it is after.
+    pub goals: &'a Goals,
+    /// The seed of the run.
+    pub seed: u64,
+    /// The number that the next proposed trial will get.
+    pub next: TrialId,
+    /// Trials asked for and not yet told; for `ask` only.
+    pub running: &'a [Trial],
+}
+
+impl Context<'_> {
+    /// The generator of the `offset`-th proposal of this `ask`.
+    #[must_use]
+    pub fn rng(&self, offset: usize) -> Rng {
+        stream(self.seed, self.next + offset as u64, "ask")
+    }
+}
+
+/// A search algorithm.
+pub trait SearchAlgorithm: Send {
+    /// Up to `count` points to evaluate next; fewer (or none) when the space has no more.
+    ///
+    /// # Errors
+    /// [`Error::Search`] if the algorithm cannot go on.
+    fn ask(&self, cx: &Context<'_>, count: usize) -> Result<Vec<Proposal>>;
+
+    /// Learns the outcomes of finished trials, in the order they finished.
+    ///
+    /// # Errors
+    /// [`Error::Search`] if the algorithm cannot use them.
+    fn tell(&mut self, cx: &Context<'_>, finished: &[Trial]) -> Result<()>;
+}
+
+/// The settings of an algorithm: plain data with defaults, from which it is built.
+pub trait Settings: Serialize + DeserializeOwned + JsonSchema + Default {
+    /// The registered name.
+    const NAME: &'static str;
+
+    /// The algorithm for one study.
+    ///
+    /// # Errors
+    /// [`Error::Search`] for settings out of range, or a space or goals that the algorithm cannot serve.
+    fn build(self, space: &SearchSpace, goals: &Goals) -> Result<Box<dyn SearchAlgorithm>>;
+}
+
+/// A registered algorithm.
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// The JSON schema of its settings, with documentation and defaults.
+    pub schema: fn() -> serde_json::Value,
+    /// Its settings with defaults filled in, checked.
+    pub complete: fn(&serde_json::Value) -> Result<serde_json::Value>,
+    /// The algorithm with these settings.
+    pub create: fn(&serde_json::Value, &SearchSpace, &Goals) -> Result<Box<dyn SearchAlgorithm>>,
+}
+
+macro_rules! algorithms {
+    ($($settings:ty),* $(,)?) => {
+        /// Every registered algorithm, by name.
+        pub const ALGORITHMS: &[Entry] = &[$(Entry {
+            name: <$settings as Settings>::NAME,
+            schema: schema::<$settings>,
+            complete: complete::<$settings>,
+            create: create::<$settings>,
+        }),*];
+    };
+}
+
+algorithms![Random, RegularizedEvolution];
+
+/// The registered algorithm of this name.
+///
+/// # Errors
+/// [`Error::Search`] with near matches.
+pub fn find(name: &str) -> Result<&'static Entry> {
+    ALGORITHMS.iter().find(|entry| entry.name == name).ok_or_else(|| {
+        let known = ALGORITHMS.iter().map(|entry| entry.name);
+        Error::Search(format!("there is no search algorithm '{name}'{}", suggest(name, known)))
+    })
+}
+
+fn parse<S: Settings>(settings: &serde_json::Value) -> Result<S> {
+    serde_json::from_value(settings.clone())
+        .map_err(|e| Error::Search(format!("search algorithm '{}': {e}", S::NAME)))
+}
+
+fn schema<S: Settings>() -> serde_json::Value {
+    schemars::schema_for!(S).to_value()
+}
+
+fn complete<S: Settings>(settings: &serde_json::Value) -> Result<serde_json::Value> {
+    serde_json::to_value(parse::<S>(settings)?).map_err(|e| Error::Internal(e.to_string()))
+}
+
+fn create<S: Settings>(
+    settings: &serde_json::Value,
+    space: &SearchSpace,
+    goals: &Goals,
+) -> Result<Box<dyn SearchAlgorithm>> {
+    parse::<S>(settings)?.build(space, goals)
+}
+
+/// `Error::Search` unless `holds`; for checks of settings.
+pub(crate) fn require(holds: bool, algorithm: &str, why: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::Search(format!("search algorithm '{algorithm}': {}", why()))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::tests::mixed;
+    use crate::trial::{Direction, Objective};
+
+    fn goals() -> Goals {
+        Goals::new(vec![Objective { metric: "s".into(), direction: Direction::Maximize }], vec![]).unwrap()
+    }
+
+    #[test]
+    fn every_name_is_unique_and_every_default_works() {
+        for (i, entry) in ALGORITHMS.iter().enumerate() {
+            assert!(ALGORITHMS[..i].iter().all(|earlier| earlier.name != entry.name));
+            let settings = (entry.complete)(&serde_json::json!({})).unwrap();
+            (entry.create)(&settings, &mixed(), &goals()).unwrap();
+            assert!((entry.schema)()["description"].is_string(), "{} has no documentation", entry.name);
+        }
+    }
+
+    #[test]
+    fn wrong_names_and_settings_are_explained() {
+        let message = find("regularised_evolution").err().unwrap().to_string();
+        assert_eq!(
+            message,
+            "there is no search algorithm 'regularised_evolution'; did you mean 'regularized_evolution'?"
+        );
+        let entry = find("regularized_evolution").unwrap();
+        let message = (entry.complete)(&serde_json::json!({"populaton": 3})).unwrap_err().to_string();
+        assert!(message.contains("populaton") && message.contains("population"), "{message}");
+        let message = (entry.create)(&serde_json::json!({"population": 0}), &mixed(), &goals())
+            .err()
+            .unwrap()
+            .to_string();
+        assert_eq!(message, "search algorithm 'regularized_evolution': population is 0, expected 1 or more");
+    }
+}
