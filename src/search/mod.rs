@@ -7,8 +7,10 @@
 //!
 //! The laws, which the conformance kit checks for every registered algorithm:
 //! - state changes only in `tell`, so replaying the stored trials restores an algorithm exactly;
-//! - `tell` of two trials equals `tell` of one and then of the other, and does not look at the running trials;
-//! - randomness comes from [`Context::rng`] alone, so a run is a function of the seed and the told outcomes;
+//! - `tell` of two trials equals `tell` of one and then of the other, and depends on nothing else that changes (not on
+//!   `next` or `running`);
+//! - randomness comes from [`Context::rng`] (in `tell`: [`stream`] of the told trial's number), so a run is a function
+//!   of the seed and the told outcomes;
 //! - an empty answer of `ask` means that the space is exhausted.
 
 pub mod operators;
@@ -138,6 +140,9 @@ fn create<S: Settings>(
 pub(crate) fn require(holds: bool, algorithm: &str, why: impl FnOnce() -> String) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::Search(format!("search algorithm '{algorithm}': {}", why()))) }
 }
+
+#[cfg(test)]
+pub(crate) mod conformance;
 
 #[cfg(test)]
 mod tests {

@@ -54,7 +54,7 @@ pub enum Fidelity {
     /// All of it.
     #[default]
     Full,
-    /// This much, in the evaluator's unit (epochs, steps, a fraction of the data).
+    /// This fraction of all of it, above 0 and below 1; the evaluator knows of what (epochs, steps, data).
     Partial(f64),
 }
 
