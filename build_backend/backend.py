@@ -1,7 +1,7 @@
 """PEP 517 build backend: maturin's hooks, told which torch to link.
 
-The native module is linked against torch. Asking for torch in `build-system.requires` would download it twice (gigabytes)
-and link the copy in a build environment that is deleted afterwards. So this wrapper
+The native module is linked against torch. Asking for torch in `build-system.requires` would download it twice
+(gigabytes) and link the copy in a build environment that is deleted afterwards. So this wrapper
 
 * asks for torch only when the target environment lacks the required version (pip runs the hooks with the target's
   interpreter; uv has a build environment of its own and takes torch from its cache),
@@ -30,8 +30,6 @@ from maturin import (  # noqa: F401  (hooks that need no torch)
     prepare_metadata_for_build_editable,
     prepare_metadata_for_build_wheel,
 )
-
-Settings = "dict[str, Any] | None"
 
 
 def _required_version() -> str:
@@ -78,7 +76,7 @@ def _linking_torch() -> Iterator[None]:
             os.environ.update(saved)
 
 
-def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
+def get_requires_for_build_wheel(config_settings: dict[str, Any] | None = None) -> list[str]:
     """What maturin needs, and torch where the target environment has none."""
     needed = maturin.get_requires_for_build_wheel(config_settings)
     return needed if _target_torch() else [*needed, f"torch=={_required_version()}"]
@@ -87,14 +85,16 @@ def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
 get_requires_for_build_editable = get_requires_for_build_wheel
 
 
-def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
+def build_wheel(
+    wheel_directory: str, config_settings: dict[str, Any] | None = None, metadata_directory: str | None = None
+) -> str:
     """Build the wheel; returns its file name."""
     with _linking_torch():
         return maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
 
 
 def build_editable(
-    wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
+    wheel_directory: str, config_settings: dict[str, Any] | None = None, metadata_directory: str | None = None
 ) -> str:
     """Build an editable wheel (`pip install -e .`); returns its file name."""
     with _linking_torch():

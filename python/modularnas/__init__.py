@@ -1,5 +1,11 @@
 """Neural architecture search for PyTorch models."""
 
-from modularnas._core import Point, SearchSpace, __version__, choice, integer, real, subset
+from modularnas._torch import check_torch
 
-__all__ = ["Point", "SearchSpace", "__version__", "choice", "integer", "real", "subset"]
+check_torch()  # before the native module is loaded
+
+from modularnas import ops  # noqa: E402
+from modularnas._core import Point, SearchSpace, __version__, choice, integer, real, subset  # noqa: E402
+from modularnas.errors import *  # noqa: E402, F403
+from modularnas.ops import Slot  # noqa: E402
+from modularnas.transform import derive, rewrite, rules  # noqa: E402

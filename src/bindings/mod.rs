@@ -4,9 +4,11 @@
 //! wraps. Long work enters Rust through [`enter`], which releases the GIL, turns Rust errors into our Python classes
 //! and stops panics.
 
+mod compat;
 mod error;
 mod search;
 mod space;
+mod transform;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,5 +45,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     space::register(module)?;
     search::register(module)?;
+    transform::register(module)?;
     Ok(())
 }

@@ -1,0 +1,74 @@
+"""A slot: the place of one module that is open to choice, and what a candidate op must fit.
+
+`mn.Slot` is both the placeholder that a user puts into a model and the description that every candidate op is built
+from, whether the place was a placeholder or a module of the user's.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from modularnas.errors import NetworkError
+
+__all__ = ["Slot"]
+
+Size = int | tuple[int, ...]
+
+
+class Slot(nn.Module):
+    """A placeholder in a model, to be opened by `mn.rules.slots([...])`.
+
+    It stands for any module that maps `(N, in_channels, …)` to `(N, out_channels, …)` and divides each spatial
+    dimension by `stride`, rounding up.
+
+    Args:
+        in_channels: channels (or features) of the input.
+        out_channels: channels (or features) of the output.
+        stride: the step of the spatial dimensions.
+        bias: whether candidates with a bias should have one.
+
+    Attributes:
+        kernel_size: the kernel of the module that stood here, if it had one, else None.
+        original: the module that stood here; None for a placeholder.
+        input_shape: the traced shape of the input, batch first; None before tracing.
+        output_shape: the traced shape of the output; None before tracing.
+
+    Example:
+        >>> net = nn.Sequential(mn.Slot(3, 8, stride=2), nn.Flatten(), nn.Linear(8 * 16, 10))
+        >>> supernet = mn.rewrite(net, [mn.rules.slots(["conv_3x3", "max_pool_3x3"])], example=torch.randn(1, 3, 8, 8))
+        >>> supernet.space.size
+        2
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: Size = 1, *, bias: bool = True) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.stride = stride
+        self.bias = bias
+        self.kernel_size: Size | None = None
+        self.original: nn.Module | None = None
+        self.input_shape: torch.Size | None = None
+        self.output_shape: torch.Size | None = None
+        self.tracing = False
+
+    @property
+    def dims(self) -> int:
+        """Number of spatial dimensions: 0 for `(N, C)`, 2 for `(N, C, H, W)`; 2 before tracing."""
+        return 2 if self.input_shape is None else len(self.input_shape) - 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zeros of the output's shape while the model is traced; otherwise an error."""
+        if not self.tracing:
+            raise NetworkError(
+                f"a Slot({self.in_channels}, {self.out_channels}) was called before it was opened; "
+                "rewrite the model with mn.rules.slots([...]) first"
+            )
+        spatial = x.shape[2:]
+        strides = self.stride if isinstance(self.stride, tuple) else (self.stride,) * len(spatial)
+        return x.new_zeros(x.shape[0], self.out_channels, *(-(-n // s) for n, s in zip(spatial, strides, strict=True)))
+
+    def extra_repr(self) -> str:
+        """The constructor's arguments."""
+        return f"{self.in_channels}, {self.out_channels}, stride={self.stride}"

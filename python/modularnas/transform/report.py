@@ -1,0 +1,54 @@
+"""The report of a rewrite: every decision, and every module that a rule was meant for and could not open."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modularnas.transform.supernet import Supernet
+
+__all__ = ["Report"]
+
+
+class Report:
+    """What varies in a supernet. `str(report)` is text; a notebook shows a table.
+
+    Attributes:
+        rows: (module path, class, "searchable" | "fixed", choices or reason), in the order of the modules.
+        size: the number of points.
+    """
+
+    def __init__(self, supernet: Supernet) -> None:
+        plan = supernet._plan
+        classes = {record["path"]: record["class"] for record in plan.modules}
+        order = {path: i for i, path in enumerate(classes)}
+        rows = []
+        for action in plan.actions:
+            decision = plan.space.decisions[action["decision"]]
+            choices = ", ".join(map(str, decision.choices))
+            condition = f" (while {decision.active_if[0]} is {decision.active_if[1][0]})" if decision.active_if else ""
+            kind = "op" if action["action"] == "choice" else "kernel size"
+            rows.append((action["path"], classes[action["path"]], "searchable", f"{kind}: {choices}{condition}"))
+        for fixed in plan.fixed:
+            rows.append((fixed["path"], classes[fixed["path"]], "fixed", f"{fixed['rule']}: {fixed['reason']}"))
+        self.rows = sorted(rows, key=lambda row: order[row[0]])
+        self.size = plan.space.size
+
+    def __str__(self) -> str:
+        widths = [max((len(row[i]) for row in self.rows), default=0) for i in range(3)]
+        lines = ["  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]).rstrip() for row in self.rows]
+        searchable = sum(row[2] == "searchable" for row in self.rows)
+        return "\n".join([*lines, f"{searchable} decisions, {self.size} points"])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows
+        )
+        return (
+            f"<table><caption>{self.size} points</caption>"
+            "<tr><th>module</th><th>class</th><th>state</th><th>choices or reason</th></tr>"
+            f"{cells}</table>"
+        )

@@ -1,0 +1,66 @@
+"""What every rewrite rule is: data for the native half, and the modules that it is meant for."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from modularnas.errors import RuleError
+from modularnas.ops.registry import Build
+
+__all__ = ["Rule", "Where", "matches"]
+
+Where = str | type[nn.Module] | Callable[[str, nn.Module], bool] | Sequence[Any]
+
+
+def matches(where: Where | None, path: str, module: nn.Module) -> bool:
+    """Whether `where` names this module.
+
+    Args:
+        where: a glob over module paths (`"layer3.*"`; a star also crosses dots), a class, a predicate
+            `(path, module) -> bool`, or a list of these (any of them); None names every module.
+        path: the module's path.
+        module: the module.
+    """
+    if where is None:
+        return True
+    if isinstance(where, str):
+        return fnmatch.fnmatchcase(path, where)
+    if isinstance(where, type):
+        return isinstance(module, where)
+    if isinstance(where, Sequence):
+        return any(matches(part, path, module) for part in where)
+    if callable(where):
+        return bool(where(path, module))
+    raise RuleError(
+        f"where= is a {type(where).__name__}; expected a glob over module paths, a module class, "
+        "a predicate(path, module) or a list of these"
+    )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rewrite rule, made by one of the functions of `mn.rules`.
+
+    Attributes:
+        data: the rule as the native half reads it.
+        target: which modules it can be meant for at all.
+        where: which of them the user means; None: all.
+        candidates: for a rule that replaces, the candidate ops by name; None stands for the given module.
+    """
+
+    data: dict[str, Any]
+    target: Callable[[nn.Module], bool]
+    where: Where | None = None
+    candidates: dict[str, Build | None] | None = None
+
+    def applied(self, model: nn.Module) -> dict[str, Any]:
+        """The rule with the paths of the modules that it is meant for."""
+        targets = [
+            path for path, module in model.named_modules() if self.target(module) and matches(self.where, path, module)
+        ]
+        return {**self.data, "targets": targets, "named": self.where is not None}

@@ -1,0 +1,170 @@
+"""The supernet: the user's model with every choice inside, called and trained like the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from modularnas import _core
+from modularnas.errors import SpaceError
+from modularnas.transform.report import Report
+
+__all__ = ["Supernet"]
+
+#: Paths drawn at once for training; one call of the native half in so many steps.
+_PATHS = 1024
+
+
+class Supernet(nn.Module):
+    """A weight-sharing supernet; made by `mn.rewrite`.
+
+    Called like the given model, it runs the network of the active point. All parameters of all choices are its
+    parameters. Attributes of the model that it does not have itself are found as well (`supernet.config`).
+
+    Attributes:
+        model: the rewritten model.
+        space: the search space.
+        original_point: the given architecture; None if it is not among the choices.
+    """
+
+    def __init__(
+        self, model: nn.Module, plan: _core.RewritePlan, switches: Sequence[Any], cost_model: _core.CostModel
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.training = model.training
+        self._plan = plan
+        self._switches = list(switches)
+        self._cost_model = cost_model
+        self._codes: tuple[int, ...] = (-2,) * len(self._switches)
+        self._seed: int | None = None
+        self._step = 0
+        self._paths: tuple[int, NDArray[np.int32]] | None = None
+        self.activate(self.original_point or self.space.sample(seed=0))
+
+    @property
+    def space(self) -> _core.SearchSpace:
+        """The search space."""
+        return self._plan.space
+
+    @property
+    def original_point(self) -> _core.Point | None:
+        """The given architecture, with exactly the given model's outputs; None if it is not among the choices."""
+        return self._plan.original
+
+    @property
+    def active_point(self) -> _core.Point:
+        """The point whose network runs."""
+        return self.space.point_at(self._codes)
+
+    def activate(self, point: _core.Point | dict[str, Any]) -> Supernet:
+        """Makes the network of a point the one that runs; returns the supernet.
+
+        Raises:
+            SpaceError: if it is no point of this space.
+        """
+        self._switch(self.space.indices([point])[0].tolist())
+        return self
+
+    def _switch(self, codes: Sequence[int]) -> None:
+        for switch, code, active in zip(self._switches, codes, self._codes, strict=True):
+            if code != active and code >= 0:
+                switch.activate(code)
+        self._codes = tuple(codes)
+
+    def sampling(self, policy: str | None, seed: int = 0) -> Supernet:
+        """Draws a path by itself in every forward in train mode, so that an existing loop trains all choices.
+
+        The path is a function of seed and step alone: all processes of a distributed run take the same one, and a
+        run that is resumed from `state_dict` goes on where it was.
+
+        Args:
+            policy: `"uniform"`: every decision uniform over its values (single path one-shot; Guo et al. 2019, arXiv
+                1904.00420); None: off, the active point is trained.
+            seed: the seed of the paths.
+
+        Example:
+            >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+            >>> supernet = mn.rewrite(net, [mn.rules.kernel_size(3, 5)], example=torch.randn(1, 3, 8, 8))
+            >>> _ = supernet.train().sampling("uniform", seed=0)
+            >>> len({(supernet(torch.randn(1, 3, 8, 8)), supernet.active_point)[1] for _ in range(20)})
+            2
+        """
+        if policy not in (None, "uniform"):
+            raise SpaceError(f"sampling is given {policy!r}; expected 'uniform' or None")
+        self._seed = None if policy is None else int(seed)
+        self._step = 0
+        self._paths = None
+        return self
+
+    def _draw(self) -> None:
+        assert self._seed is not None
+        if self._paths is None or not 0 <= self._step - self._paths[0] < _PATHS:
+            self._paths = (self._step, self.space.sample_indices(self._seed, self._step, _PATHS))
+        first, rows = self._paths
+        self._switch(rows[self._step - first].tolist())
+        self._step += 1
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As the given model's, with the active point's network."""
+        if self.training and self._seed is not None:
+            self._draw()
+        return self.model(*args, **kwargs)
+
+    def cost(self, points: Any) -> dict[str, Any]:
+        """Exact costs for the shape of the example: `params`, `macs`, `activation_bytes`.
+
+        Args:
+            points: one point (the costs are ints), a list of points, or an int32 array of `space.indices` of shape
+                (n, decisions) (the costs are int64 arrays of shape (n,)).
+
+        `macs` is half of what `torch.utils.flop_counter` counts; `activation_bytes` are those of the outputs of all
+        leaf modules.
+        """
+        if isinstance(points, np.ndarray):
+            return self._cost_model.evaluate(np.ascontiguousarray(points, dtype=np.int32))
+        if isinstance(points, (_core.Point, dict)):
+            table = self._cost_model.evaluate(self.space.indices([points]))
+            return {metric: int(column[0]) for metric, column in table.items()}
+        return self._cost_model.evaluate(self.space.indices(points))
+
+    def derive(self, point: Any, *, share: bool = False) -> nn.Module:
+        """The plain network of a point, as `mn.derive`.
+
+        Args:
+            point: a point of `space`.
+            share: whether weights are views of the supernet's instead of copies; for reading only.
+        """
+        from modularnas.transform.derive import derive
+
+        return derive(self, point, share=share)
+
+    def report(self) -> Report:
+        """What can vary and what cannot, and why; text, and HTML in a notebook."""
+        return Report(self)
+
+    def get_extra_state(self) -> Tensor:
+        """The step of the sampling, as a tensor (tools expect tensors in a `state_dict`)."""
+        return torch.tensor(self._step)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Goes on at the step of a `state_dict`."""
+        self._step = int(state)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            model = self.__dict__.get("_modules", {}).get("model")
+            if model is None or name.startswith("__"):
+                raise
+            return getattr(model, name)
+
+    def extra_repr(self) -> str:
+        """The size of the space."""
+        return repr(self.space)

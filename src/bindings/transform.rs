@@ -1,0 +1,168 @@
+//! Rewriting for Python: records and rules in, a plan out; tensors in, tensors out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use numpy::{IntoPyArray as _, PyReadonlyArray2};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3_tch::PyTensor;
+use pythonize::{depythonize, pythonize};
+
+use super::space::{PyPoint, PySpace};
+use super::{enter, to_py};
+use crate::error::Error;
+use crate::network::{Cost, CostModel, METRICS, Network};
+use crate::transform::state::{Grow, Slice, State, WeightMap as _};
+use crate::transform::{AppliedRule, RewritePlan, rewrite};
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyPlan>()?;
+    module.add_class::<PyCostModel>()?;
+    module.add_function(wrap_pyfunction!(plan_rewrite, module)?)
+}
+
+/// What rules open in a network: `space`, `actions`, `original`, `fixed`.
+#[pyclass(name = "RewritePlan", module = "modularnas._core", frozen)]
+pub(crate) struct PyPlan {
+    plan: RewritePlan,
+    network: Network,
+    rules: Vec<AppliedRule>,
+    space: Py<PySpace>,
+}
+
+/// Plans a rewrite: network and rules are plain records (dicts and lists).
+#[pyfunction]
+fn plan_rewrite(py: Python<'_>, network: &Bound<'_, PyAny>, rules: &Bound<'_, PyAny>) -> PyResult<PyPlan> {
+    let network: Network = depythonize(network)?;
+    let rules: Vec<AppliedRule> = depythonize(rules)?;
+    let plan = enter(py, || rewrite(&network, &rules))?;
+    let space = Py::new(py, PySpace::new(py, plan.space.clone())?)?;
+    Ok(PyPlan { plan, network, rules, space })
+}
+
+#[pymethods]
+impl PyPlan {
+    /// The search space.
+    #[getter]
+    fn space(&self, py: Python<'_>) -> Py<PySpace> {
+        self.space.clone_ref(py)
+    }
+
+    /// One dict a module: path and class, parents first.
+    #[getter]
+    fn modules(&self, py: Python<'_>) -> PyResult<Vec<PyObject>> {
+        let module = |node: &crate::network::Node| -> PyResult<PyObject> {
+            let record = PyDict::new(py);
+            record.set_item("path", &node.path)?;
+            record.set_item("class", &node.class)?;
+            Ok(record.into_any().unbind())
+        };
+        self.network.nodes.iter().map(module).collect()
+    }
+
+    /// One dict a decision: what it does to which module.
+    #[getter]
+    fn actions(&self, py: Python<'_>) -> PyResult<PyObject> {
+        Ok(pythonize(py, &self.plan.actions)?.unbind())
+    }
+
+    /// The given network as a point; None if it is not among the choices.
+    #[getter]
+    fn original(&self) -> Option<PyPoint> {
+        let point = self.plan.original.clone()?;
+        Some(PyPoint::new(Arc::clone(&self.space.get().handle), point))
+    }
+
+    /// One dict for each module that a rule was meant for and could not open: path, rule, reason.
+    #[getter]
+    fn fixed(&self, py: Python<'_>) -> PyResult<PyObject> {
+        Ok(pythonize(py, &self.plan.fixed)?.unbind())
+    }
+
+    /// The exact cost of every point, given the cost of each candidate op by path and name.
+    fn cost_model(&self, py: Python<'_>, candidates: &Bound<'_, PyAny>) -> PyResult<PyCostModel> {
+        let candidates: HashMap<String, HashMap<String, Cost>> = depythonize(candidates)?;
+        Ok(PyCostModel { model: enter(py, || self.plan.cost_model(&self.network, &candidates))? })
+    }
+
+    /// The weights of the supernet that are larger than the given ones, by path.
+    fn grow(
+        &self,
+        py: Python<'_>,
+        weights: HashMap<String, PyTensor>,
+    ) -> PyResult<HashMap<String, PyTensor>> {
+        let source = state(weights);
+        Ok(tensors(enter(py, move || Grow(&self.plan).map(&source))?))
+    }
+
+    /// The weights of a point's network that are cut from the supernet's, by path; views.
+    fn slice(
+        &self,
+        py: Python<'_>,
+        point: &Bound<'_, PyAny>,
+        weights: HashMap<String, PyTensor>,
+    ) -> PyResult<HashMap<String, PyTensor>> {
+        let point = self.space.get().extract(point)?;
+        let source = state(weights);
+        Ok(tensors(enter(py, move || Slice(&self.plan).map(&source, &point))?))
+    }
+
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __deepcopy__(slf: Py<Self>, _memo: PyObject) -> Py<Self> {
+        slf
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (PyObject, PyObject))> {
+        let py = slf.py();
+        let make = py.import("modularnas._core")?.getattr("plan_rewrite")?;
+        let plan = slf.get();
+        Ok((make, (pythonize(py, &plan.network)?.unbind(), pythonize(py, &plan.rules)?.unbind())))
+    }
+}
+
+fn state(weights: HashMap<String, PyTensor>) -> State {
+    weights.into_iter().map(|(path, tensor)| (path, tensor.0)).collect()
+}
+
+fn tensors(state: State) -> HashMap<String, PyTensor> {
+    state.into_iter().map(|(path, tensor)| (path, PyTensor(tensor))).collect()
+}
+
+/// The exact cost of every point of a space.
+#[pyclass(name = "CostModel", module = "modularnas._core", frozen)]
+pub(crate) struct PyCostModel {
+    model: CostModel,
+}
+
+#[pymethods]
+impl PyCostModel {
+    /// Metric to int64 array (n,), for an int32 array of codes (n, decisions).
+    fn evaluate<'py>(
+        &self,
+        py: Python<'py>,
+        indices: PyReadonlyArray2<'py, i32>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let rows = indices.as_array();
+        let rows = rows.as_standard_layout();
+        let slice =
+            rows.as_slice().ok_or_else(|| to_py(py, Error::Internal("indices are not contiguous".into())))?;
+        let columns = enter(py, || self.model.evaluate(slice))?;
+        let table = PyDict::new(py);
+        for (name, column) in METRICS.into_iter().zip(columns) {
+            table.set_item(name, column.into_pyarray(py))?;
+        }
+        Ok(table)
+    }
+
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __deepcopy__(slf: Py<Self>, _memo: PyObject) -> Py<Self> {
+        slf
+    }
+}

@@ -1,0 +1,106 @@
+//! The user's network as plain records: what its modules are, and what they cost.
+//!
+//! Python's tracer fills the records; the rules of `transform` read them. Plain data and pure functions of it: the
+//! room knows the space (a cost depends on decisions) and nothing of rules, weights or torch.
+
+mod cost;
+
+use serde::{Deserialize, Serialize};
+
+pub use cost::{Cost, CostModel, METRICS, Term};
+
+use crate::error::{Error, Result};
+
+/// A traced network: every module, parents before children; the first is the network itself, with path `""`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Network {
+    /// The modules.
+    pub nodes: Vec<Node>,
+}
+
+/// One module.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Node {
+    /// Its dotted path in the network.
+    pub path: String,
+    /// The name of its class.
+    pub class: String,
+    /// What it computes, as far as rules can vary it.
+    #[serde(flatten)]
+    pub kind: Kind,
+    /// What it and everything below it cost in one traced forward.
+    pub cost: Cost,
+    /// The shape of its output in each call of that forward, batch first; empty if it did not run.
+    pub outputs: Vec<Vec<u64>>,
+}
+
+/// What a module computes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Kind {
+    /// A convolution over 1, 2 or 3 dimensions.
+    Conv(Conv),
+    /// A placeholder that the user put there to be opened.
+    Slot,
+    /// Anything else.
+    Other,
+}
+
+/// The attributes of a convolution; one entry a spatial dimension.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Conv {
+    /// Channels of the input.
+    pub in_channels: u64,
+    /// Channels of the output.
+    pub out_channels: u64,
+    /// Size of the kernel.
+    pub kernel_size: Vec<u64>,
+    /// Zeros added on either side; `None` for `padding="same"`.
+    pub padding: Option<Vec<u64>>,
+    /// Distance of kernel elements.
+    pub dilation: Vec<u64>,
+    /// Groups of channels that do not mix.
+    pub groups: u64,
+    /// Why its weight must not be touched, if so (an own `forward`, a parametrization, a shared weight).
+    pub sealed: Option<String>,
+}
+
+impl Network {
+    /// The module with this path.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if there is none.
+    pub fn node(&self, path: &str) -> Result<&Node> {
+        self.nodes
+            .iter()
+            .find(|node| node.path == path)
+            .ok_or_else(|| Error::Network(format!("the network has no module '{path}'")))
+    }
+
+    /// The network itself.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if there are no records.
+    pub fn root(&self) -> Result<&Node> {
+        self.nodes.first().ok_or_else(|| Error::Network("the network has no modules".into()))
+    }
+}
+
+/// Whether the module at `path` is `ancestor` itself or below it.
+#[must_use]
+pub fn is_within(path: &str, ancestor: &str) -> bool {
+    ancestor.is_empty()
+        || path == ancestor
+        || path.strip_prefix(ancestor).is_some_and(|rest| rest.starts_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_within;
+
+    #[test]
+    fn paths_nest_at_dots() {
+        assert!(is_within("a.b", "a") && is_within("a", "a") && is_within("a", ""));
+        assert!(!is_within("ab", "a") && !is_within("a", "a.b"));
+    }
+}

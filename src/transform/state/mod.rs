@@ -1,0 +1,48 @@
+//! Weight maps: how the tensors of one network become those of another.
+//!
+//! The only room besides the bindings that knows torch (through tch). A map is a pure function of tensors; it never
+//! touches a network. One map is one file (copy `kernel.rs`); results are views where the map only reads, so that a
+//! sub-network costs nothing until somebody copies it. Everything runs without recording gradients.
+
+mod kernel;
+mod slice;
+
+use std::collections::BTreeMap;
+
+use tch::{TchError, Tensor};
+
+pub use kernel::{center, surround};
+pub use slice::{Grow, Slice};
+
+use crate::error::{Error, Result};
+use crate::space::Point;
+
+/// Tensors by their path in the network (`"layer1.0.conv1.weight"`).
+pub type State = BTreeMap<String, Tensor>;
+
+/// A function from the weights of one network to those of the network of a point.
+pub trait WeightMap {
+    /// The tensors that differ.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if a tensor is missing, [`Error::Tensor`] if one has the wrong shape.
+    fn map(&self, source: &State, to: &Point) -> Result<State>;
+}
+
+/// The tensor at a path.
+fn tensor<'a>(state: &'a State, path: &str) -> Result<&'a Tensor> {
+    state.get(path).ok_or_else(|| Error::Network(format!("the weights lack '{path}'")))
+}
+
+fn weight_path(module: &str) -> String {
+    if module.is_empty() { "weight".into() } else { format!("{module}.weight") }
+}
+
+impl From<TchError> for Error {
+    fn from(error: TchError) -> Self {
+        // A libtorch message carries its whole C++ backtrace.
+        let text = error.to_string();
+        let end = text.find("\nException raised from").unwrap_or(text.len());
+        Error::Tensor(text[..end].to_string())
+    }
+}
