@@ -1,13 +1,16 @@
 //! Rewriting for Python: records and rules in, a plan out; tensors in, tensors out.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use numpy::{IntoPyArray as _, PyReadonlyArray2};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyDict;
 use pyo3_tch::PyTensor;
 use pythonize::{depythonize, pythonize};
+use safetensors::{Dtype, tensor::TensorView};
 
 use super::space::{PyPoint, PySpace};
 use super::{enter, to_py};
@@ -19,7 +22,8 @@ use crate::transform::{AppliedRule, RewritePlan, rewrite};
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyPlan>()?;
     module.add_class::<PyCostModel>()?;
-    module.add_function(wrap_pyfunction!(plan_rewrite, module)?)
+    module.add_function(wrap_pyfunction!(plan_rewrite, module)?)?;
+    module.add_function(wrap_pyfunction!(write_safetensors, module)?)
 }
 
 /// What rules open in a network: `space`, `actions`, `original`, `fixed`.
@@ -165,4 +169,27 @@ impl PyCostModel {
     fn __deepcopy__(slf: Py<Self>, _memo: PyObject) -> Py<Self> {
         slf
     }
+}
+
+/// Writes tensors, given as (name, safetensors dtype, shape, bytes), to a safetensors file.
+#[pyfunction]
+fn write_safetensors(
+    py: Python<'_>,
+    path: PathBuf,
+    tensors: Vec<(String, String, Vec<usize>, PyBackedBytes)>,
+) -> PyResult<()> {
+    enter(py, move || {
+        let views = tensors
+            .iter()
+            .map(|(name, dtype, shape, bytes)| {
+                let dtype: Dtype = serde_json::from_value(dtype.as_str().into())
+                    .map_err(|e| Error::Internal(format!("'{name}': {e}")))?;
+                let view = TensorView::new(dtype, shape.clone(), bytes)
+                    .map_err(|e| Error::Internal(format!("'{name}': {e}")))?;
+                Ok((name.as_str(), view))
+            })
+            .collect::<crate::error::Result<Vec<_>>>()?;
+        safetensors::serialize_to_file(views, None, &path)
+            .map_err(|e| Error::Storage(format!("cannot write '{}': {e}", path.display())))
+    })
 }

@@ -8,6 +8,7 @@ applied to torch modules. The room knows `ops` and `nn`; no algorithm and no eva
 from modularnas.transform import rules
 from modularnas.transform.apply import rewrite
 from modularnas.transform.derive import derive
+from modularnas.transform.export import export, load_export
 from modularnas.transform.supernet import Supernet
 
-__all__ = ["Supernet", "derive", "rewrite", "rules"]
+__all__ = ["Supernet", "derive", "export", "load_export", "rewrite", "rules"]
