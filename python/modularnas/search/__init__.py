@@ -1,0 +1,44 @@
+"""Search algorithms (the paper's Ω): what to try next.
+
+The classes in `algorithms.py` are written by `tests/search/write_algorithms.py` from the documentation and defaults of
+the native half; a test fails when they are stale. The room knows the space; no evaluator, no transformation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modularnas import _core
+from modularnas.search import algorithms
+from modularnas.search.algorithm import Algorithm
+from modularnas.search.algorithms import *  # noqa: F403
+
+__all__ = ["Algorithm", "create", "names", *algorithms.__all__]
+
+_CLASSES: dict[str, type[Algorithm]] = {
+    cls.name: cls for cls in (getattr(algorithms, name) for name in algorithms.__all__)
+}
+
+
+def names() -> list[str]:
+    """The names of all registered search algorithms, sorted."""
+    return sorted(_CLASSES)
+
+
+def create(name: str, **settings: Any) -> Algorithm:
+    """The search algorithm of a name.
+
+    Args:
+        name: one of `names()`.
+        **settings: its settings; those left out have their defaults.
+
+    Raises:
+        SearchError: for an unknown name (with near matches) or setting.
+
+    Example:
+        >>> mn.search.create("regularized_evolution", population=20)
+        RegularizedEvolution(population=20, sample=25)
+    """
+    if name not in _CLASSES:
+        _core.complete_settings(name, {})  # raises, with near matches
+    return _CLASSES[name](**settings)
