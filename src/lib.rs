@@ -9,7 +9,9 @@
 #[cfg(feature = "extension")]
 mod bindings;
 pub mod error;
+pub mod evaluate;
 pub mod rng;
 pub mod search;
 pub mod space;
+pub mod study;
 pub mod trial;
