@@ -9,9 +9,11 @@
 #[cfg(feature = "extension")]
 mod bindings;
 pub mod error;
+pub mod evaluate;
 pub mod network;
 pub mod rng;
 pub mod search;
 pub mod space;
+pub mod study;
 pub mod transform;
 pub mod trial;

@@ -1,11 +1,90 @@
-"""Neural architecture search for PyTorch models."""
+"""Neural architecture search for PyTorch models.
+
+    import modularnas as mn
+
+    supernet = mn.rewrite(model, [mn.rules.kernel_size(3, 5, 7)], example=x)
+    supernet.sampling("uniform")          # your own training loop trains it now
+    study = mn.Study(supernet.space, mn.search.RegularizedEvolution(), objectives={"accuracy": "max", "macs": "min"})
+    study.optimize(mn.evaluate.SharedWeights(supernet, score, calibration=loader), trials=200)
+    net = mn.derive(supernet, study.pareto_front[0].point)
+    mn.export(net, "best/", example=x)    # plain source and weights
+
+Four parts meet in a study and know nothing of one another: the space, the search algorithm (`search`), the
+transformation (`rewrite`, `derive`), the evaluation (`evaluate`).
+"""
+
+from collections.abc import Mapping
 
 from modularnas._torch import check_torch
 
 check_torch()  # before the native module is loaded
 
-from modularnas import ops  # noqa: E402
-from modularnas._core import Point, SearchSpace, __version__, choice, integer, real, subset  # noqa: E402
-from modularnas.errors import *  # noqa: E402, F403
+from modularnas import evaluate, ops, search  # noqa: E402
+from modularnas._core import (  # noqa: E402
+    Decision,
+    Point,
+    SearchSpace,
+    Trial,
+    __version__,
+    choice,
+    integer,
+    real,
+    subset,
+)
+from modularnas.errors import (  # noqa: E402
+    EvaluationError,
+    ExportError,
+    InternalError,
+    MissingExtraError,
+    ModularNASError,
+    NetworkError,
+    RuleError,
+    SearchError,
+    SpaceError,
+    StorageError,
+    StudyError,
+    TensorError,
+)
 from modularnas.ops import Slot  # noqa: E402
-from modularnas.transform import derive, export, load_export, rewrite, rules  # noqa: E402
+from modularnas.outcome import Failed, Pruned  # noqa: E402
+from modularnas.study import Study  # noqa: E402
+from modularnas.transform import Supernet, derive, export, load_export, rewrite, rules  # noqa: E402
+
+Mapping.register(Point)
+
+__all__ = [
+    "Decision",
+    "EvaluationError",
+    "ExportError",
+    "Failed",
+    "InternalError",
+    "MissingExtraError",
+    "ModularNASError",
+    "NetworkError",
+    "Point",
+    "Pruned",
+    "RuleError",
+    "SearchError",
+    "SearchSpace",
+    "Slot",
+    "SpaceError",
+    "StorageError",
+    "Study",
+    "StudyError",
+    "Supernet",
+    "TensorError",
+    "Trial",
+    "__version__",
+    "choice",
+    "derive",
+    "evaluate",
+    "export",
+    "integer",
+    "load_export",
+    "ops",
+    "real",
+    "rewrite",
+    "rules",
+    "search",
+    "subset",
+]

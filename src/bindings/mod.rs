@@ -8,6 +8,7 @@ mod compat;
 mod error;
 mod search;
 mod space;
+mod study;
 mod transform;
 
 use std::any::Any;
@@ -45,6 +46,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     space::register(module)?;
     search::register(module)?;
+    study::register(module)?;
     transform::register(module)?;
     Ok(())
 }

@@ -1,0 +1,843 @@
+//! `Study`, `Trial` and the context of search algorithms written in Python.
+//!
+//! The study's lock is only ever waited for without the GIL (every call goes through [`enter`]), so code that runs
+//! under the lock, a search algorithm written in Python, may take the GIL.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::sync::GILOnceCell;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyList, PyMapping, PyString, PyTuple, PyType};
+use pythonize::depythonize;
+use rand::Rng as _;
+use serde_json::Value;
+
+use super::space::{PyPoint, PySpace, SpaceHandle};
+use super::{enter, to_py};
+use crate::error::{Error, Result};
+use crate::evaluate::Evaluator;
+use crate::search::{Context, SearchAlgorithm};
+use crate::study::{Algorithm, Observer, Plan, Setup, Stop, Stopped, Study};
+use crate::trial::{
+    Constraint, Direction, Fidelity, Goals, Measurement, Objective, Outcome, Proposal, Trial, TrialId,
+};
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyStudy>()?;
+    module.add_class::<PyTrial>()?;
+    module.add_class::<PyContext>()
+}
+
+fn foreign(error: PyErr) -> Error {
+    Error::Foreign(Box::new(error))
+}
+
+/// Names of a study's columns, as Rust and as Python texts. Columns are only ever added, so a shorter list stays right.
+type Names = Arc<Vec<(String, Py<PyString>)>>;
+
+/// What converts between a study's records and Python.
+struct Desk {
+    handle: Arc<SpaceHandle>,
+    goals: Goals,
+    names: Mutex<Names>,
+}
+
+impl Desk {
+    fn new(py: Python<'_>, handle: Arc<SpaceHandle>, goals: Goals) -> Arc<Self> {
+        let names = Mutex::new(names_to_py(py, goals.metrics()));
+        Arc::new(Desk { handle, goals, names })
+    }
+
+    fn names(&self) -> Names {
+        Arc::clone(&self.names.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Learns columns that the study got elsewhere: from its file, or for another worker.
+    fn learn_names(&self, py: Python<'_>, metrics: &[String]) {
+        if metrics.len() > self.names().len() {
+            *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names_to_py(py, metrics);
+        }
+    }
+
+    fn trial(&self, trial: Trial) -> PyTrial {
+        PyTrial { handle: Arc::clone(&self.handle), names: self.names(), trial }
+    }
+
+    fn point(&self, trial: &Trial) -> PyPoint {
+        PyPoint::new(Arc::clone(&self.handle), trial.point.clone())
+    }
+}
+
+fn names_to_py(py: Python<'_>, metrics: &[String]) -> Names {
+    Arc::new(metrics.iter().map(|name| (name.clone(), PyString::intern(py, name).unbind())).collect())
+}
+
+/// The engine of `modularnas.Study`, which documents it.
+#[pyclass(name = "Study", module = "modularnas._core", frozen, weakref)]
+pub(crate) struct PyStudy {
+    study: Arc<Study>,
+    desk: Arc<Desk>,
+}
+
+#[pymethods]
+impl PyStudy {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        space: &Bound<'_, PyAny>,
+        algorithm: &Bound<'_, PyAny>,
+        objectives: &Bound<'_, PyAny>,
+        constraints: &Bound<'_, PyAny>,
+        storage: Option<PathBuf>,
+        seed: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let Ok(space) = space.downcast::<PySpace>() else {
+            return refuse(py, format!("space is {}; expected a mn.SearchSpace", described(space)));
+        };
+        let Ok(seed) = seed.extract::<u64>() else {
+            return refuse(py, format!("seed is {}; expected an int from 0 to 2**64 - 1", described(seed)));
+        };
+        let handle = Arc::clone(&space.get().handle);
+        let goals = Goals::new(read_objectives(objectives)?, read_constraints(constraints)?)
+            .map_err(|error| to_py(py, error))?;
+        let desk = Desk::new(py, handle, goals.clone());
+        let algorithm = read_algorithm(algorithm, &desk)?;
+        let space = Arc::clone(&desk.handle.space);
+        let study = enter(py, || Study::create(Setup { space, goals, algorithm, seed, storage }))?;
+        let study = PyStudy { study: Arc::new(study), desk };
+        study.learn_names(py)?;
+        Ok(study)
+    }
+
+    /// Up to `count` trials to evaluate.
+    fn ask(&self, py: Python<'_>, count: usize) -> PyResult<Vec<PyTrial>> {
+        let trials = enter(py, || self.study.ask(count))?;
+        Ok(self.wrap(trials))
+    }
+
+    /// Records the outcome of a running trial; returns the trial as recorded.
+    fn tell(&self, py: Python<'_>, number: TrialId, outcome: &Bound<'_, PyAny>) -> PyResult<PyTrial> {
+        let outcome = self.outcome(number, outcome, "is told")?;
+        let trial = enter(py, || self.study.tell(number, outcome))?;
+        Ok(self.desk.trial(trial))
+    }
+
+    /// Records outcomes and asks for `count` trials, in one transaction.
+    fn tell_and_ask(
+        &self,
+        py: Python<'_>,
+        outcomes: Vec<(TrialId, Bound<'_, PyAny>)>,
+        count: usize,
+    ) -> PyResult<Vec<PyTrial>> {
+        let outcomes = outcomes
+            .iter()
+            .map(|(number, outcome)| Ok((*number, self.outcome(*number, outcome, "is told")?)))
+            .collect::<PyResult<Vec<_>>>()?;
+        let trials = enter(py, || self.study.tell_and_ask(outcomes, count))?;
+        Ok(self.wrap(trials))
+    }
+
+    /// All trials by number, running ones included.
+    #[getter]
+    fn trials(&self, py: Python<'_>) -> PyResult<Vec<PyTrial>> {
+        let trials = enter(py, || self.study.trials())?;
+        self.learn_names(py)?;
+        Ok(self.wrap(trials))
+    }
+
+    /// The best complete trial, None without one.
+    #[getter]
+    fn best_trial(&self, py: Python<'_>) -> PyResult<Option<PyTrial>> {
+        let best = enter(py, || self.study.best())?;
+        self.learn_names(py)?;
+        Ok(best.map(|trial| self.desk.trial(trial)))
+    }
+
+    /// The complete trials that no other one dominates.
+    #[getter]
+    fn pareto_front(&self, py: Python<'_>) -> PyResult<Vec<PyTrial>> {
+        let front = enter(py, || self.study.pareto_front())?;
+        self.learn_names(py)?;
+        Ok(self.wrap(front))
+    }
+
+    /// How many trials are finished.
+    #[getter]
+    fn finished(&self, py: Python<'_>) -> PyResult<u64> {
+        enter(py, || self.study.finished())
+    }
+
+    /// The search space.
+    #[getter]
+    fn space(&self) -> PySpace {
+        PySpace { handle: Arc::clone(&self.desk.handle) }
+    }
+
+    /// Metric to direction.
+    #[getter]
+    fn objectives<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        objectives_to_py(py, &self.desk.goals)
+    }
+
+    /// Metric to bounds.
+    #[getter]
+    fn constraints<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        constraints_to_py(py, &self.desk.goals)
+    }
+
+    /// The seed.
+    #[getter]
+    fn seed(&self) -> u64 {
+        self.study.seed()
+    }
+
+    /// Runs the loop; returns why it ended: "trials", "timeout" or "exhausted".
+    #[expect(clippy::too_many_arguments, reason = "called by modularnas.Study alone, which has the defaults")]
+    fn optimize(
+        &self,
+        py: Python<'_>,
+        evaluator: &Bound<'_, PyAny>,
+        trials: i64,
+        timeout_s: Option<f64>,
+        workers: i64,
+        batch: i64,
+        callbacks: Vec<PyObject>,
+        catch: &Bound<'_, PyTuple>,
+        progress: Option<PyObject>,
+    ) -> PyResult<&'static str> {
+        let evaluator = PyEvaluator {
+            engine: self,
+            call: read_evaluator(evaluator)?,
+            catch: (!catch.is_empty()).then(|| catch.clone().into_any().unbind()),
+        };
+        let observer = PyObserver { engine: self, callbacks, progress, shown: Mutex::new(Instant::now()) };
+        let stopped = enter(py, || {
+            let count = |name: &str, value: i64| match usize::try_from(value) {
+                Ok(count) if count > 0 => Ok(count),
+                _ => Err(Error::Study(format!("{name} is {value}; expected 1 or more"))),
+            };
+            let plan = Plan {
+                stop: Stop::new(trials, timeout_s)?,
+                workers: count("workers", workers)?,
+                batch: count("batch", batch)?,
+            };
+            self.study.optimize(&evaluator, &plan, &observer)
+        })?;
+        Ok(match stopped {
+            Stopped::Trials => "trials",
+            Stopped::Timeout => "timeout",
+            Stopped::Exhausted => "exhausted",
+        })
+    }
+}
+
+impl PyStudy {
+    fn wrap(&self, trials: Vec<Trial>) -> Vec<PyTrial> {
+        trials.into_iter().map(|trial| self.desk.trial(trial)).collect()
+    }
+
+    fn learn_names(&self, py: Python<'_>) -> PyResult<()> {
+        let metrics = enter(py, || self.study.metrics())?;
+        self.desk.learn_names(py, &metrics);
+        Ok(())
+    }
+
+    fn column(&self, py: Python<'_>, name: &str) -> PyResult<usize> {
+        if let Some(column) = self.desk.names().iter().position(|(known, _)| known == name) {
+            return Ok(column);
+        }
+        let column = enter(py, || self.study.column(name))?;
+        self.learn_names(py)?;
+        Ok(column)
+    }
+
+    /// What an evaluator returned, or what a trial `is told`, as an outcome.
+    fn outcome(&self, number: TrialId, value: &Bound<'_, PyAny>, verb: &str) -> PyResult<Outcome> {
+        let py = value.py();
+        if let Some(number) = plain_number(value) {
+            if let [_] = self.desk.goals.metrics() {
+                return Ok(Outcome::Complete(Measurement { values: [number].into() }));
+            }
+        } else if let Ok(dict) = value.downcast::<PyDict>() {
+            return self.measured(number, dict.as_any(), dict.items(), verb);
+        }
+        let outcomes = outcome_classes(py)?;
+        if value.is_instance(outcomes.failed.bind(py))? {
+            return Ok(Outcome::Failed(value.getattr("reason")?.str()?.to_string()));
+        }
+        if value.is_instance(outcomes.pruned.bind(py))? {
+            let values = value.getattr("values")?;
+            let outcome = if values.is_none() {
+                return Ok(Outcome::Pruned(Measurement { values: [].into() }));
+            } else {
+                self.outcome(number, &values, verb)?
+            };
+            return Ok(match outcome {
+                Outcome::Complete(measurement) => Outcome::Pruned(measurement),
+                other => other,
+            });
+        }
+        if let Ok(mapping) = value.downcast::<PyMapping>() {
+            return self.measured(number, value, mapping.items()?, verb);
+        }
+        let metrics = self.desk.goals.metrics();
+        let failure = match number_in(value) {
+            Ok(found) if metrics.len() == 1 => {
+                return Ok(Outcome::Complete(Measurement { values: [found].into() }));
+            }
+            Ok(_) => None,
+            Err(failure) => Some(failure),
+        };
+        let quoted: Vec<String> = metrics.iter().map(|metric| format!("'{metric}'")).collect();
+        let quoted = quoted.join(", ");
+        let expected = if metrics.len() == 1 {
+            format!("a number, a dict with {quoted}, mn.Failed(reason) or mn.Pruned(values)")
+        } else {
+            format!("a dict with {quoted}, mn.Failed(reason) or mn.Pruned(values)")
+        };
+        let message = format!("trial {number} {verb} {}; expected {expected}", described(value));
+        Err(caused(to_py(py, Error::Evaluation(message)), py, failure))
+    }
+
+    fn measured(
+        &self,
+        number: TrialId,
+        mapping: &Bound<'_, PyAny>,
+        items: Bound<'_, PyList>,
+        verb: &str,
+    ) -> PyResult<Outcome> {
+        let py = mapping.py();
+        let mut values: Vec<Option<f64>> = vec![None; self.desk.goals.metrics().len()];
+        for item in &items {
+            let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+            let Ok(name) = name.downcast::<PyString>() else {
+                let given = described(&name);
+                let message = format!(
+                    "trial {number} {verb} a dict with the key {given}; expected the name of a metric, a str"
+                );
+                return Err(to_py(py, Error::Evaluation(message)));
+            };
+            let name = name.to_cow()?;
+            let found = match plain_number(&value) {
+                Some(found) => found,
+                None => number_in(&value).map_err(|failure| {
+                    let given = described(&value);
+                    let message =
+                        format!("trial {number} {verb} {given} for metric '{name}'; expected a number");
+                    caused(to_py(py, Error::Evaluation(message)), py, Some(failure))
+                })?,
+            };
+            let column = self.column(py, &name)?;
+            if column >= values.len() {
+                values.resize(column + 1, None);
+            }
+            values[column] = Some(found);
+        }
+        let metrics = self.desk.goals.metrics();
+        if let Some(i) = values[..metrics.len()].iter().position(Option::is_none) {
+            let given = mapping.call_method0("keys")?.try_iter()?.map(|name| Ok(name?.repr()?.to_string()));
+            let given: Vec<String> = given.collect::<PyResult<_>>()?;
+            let given = if given.is_empty() { "nothing".to_string() } else { given.join(", ") };
+            return Ok(Outcome::Failed(format!("metric '{}' is missing; measured: {given}", metrics[i])));
+        }
+        let values = values.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect();
+        Ok(Outcome::Complete(Measurement { values }))
+    }
+}
+
+/// One trial of a study; an immutable snapshot.
+#[pyclass(name = "Trial", module = "modularnas._core", frozen)]
+pub(crate) struct PyTrial {
+    handle: Arc<SpaceHandle>,
+    names: Names,
+    trial: Trial,
+}
+
+#[pymethods]
+impl PyTrial {
+    /// Its number in the study, from 0.
+    #[getter]
+    fn number(&self) -> TrialId {
+        self.trial.id
+    }
+
+    /// The point that it evaluates.
+    #[getter]
+    fn point(&self) -> PyPoint {
+        PyPoint::new(Arc::clone(&self.handle), self.trial.point.clone())
+    }
+
+    /// Metric to value, for what was measured.
+    #[getter]
+    fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let values = PyDict::new(py);
+        if let Some(Outcome::Complete(measurement) | Outcome::Pruned(measurement)) = &self.trial.outcome {
+            for ((_, name), value) in self.names.iter().zip(&measurement.values) {
+                if !value.is_nan() {
+                    values.set_item(name.bind(py), *value)?;
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    /// `"complete"`, `"pruned"`, `"failed"` or `"running"`.
+    #[getter]
+    fn state(&self) -> &'static str {
+        match self.trial.outcome {
+            None => "running",
+            Some(Outcome::Complete(_)) => "complete",
+            Some(Outcome::Pruned(_)) => "pruned",
+            Some(Outcome::Failed(_)) => "failed",
+        }
+    }
+
+    /// Why it failed; None if it did not.
+    #[getter]
+    fn error(&self) -> Option<&str> {
+        match &self.trial.outcome {
+            Some(Outcome::Failed(reason)) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// The number of the trial whose weights it may inherit, or None.
+    #[getter]
+    fn parent(&self) -> Option<TrialId> {
+        self.trial.parent
+    }
+
+    /// Which fraction of a full evaluation is wanted, above 0 and up to 1.
+    #[getter]
+    fn fidelity(&self) -> f64 {
+        match self.trial.fidelity {
+            Fidelity::Full => 1.0,
+            Fidelity::Partial(fraction) => fraction,
+        }
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let point = Bound::new(py, self.point())?.repr()?.to_string();
+        let result = match &self.trial.outcome {
+            Some(Outcome::Complete(_) | Outcome::Pruned(_)) => format!(" {}", self.values(py)?.repr()?),
+            _ => String::new(),
+        };
+        Ok(format!("<Trial {} {}{result} {point}>", self.trial.id, self.state()))
+    }
+}
+
+/// A Python evaluator: an object with `evaluate(trials)`, or a function of a point.
+enum Call {
+    Evaluate(PyObject),
+    Function(PyObject),
+}
+
+fn read_evaluator(evaluator: &Bound<'_, PyAny>) -> PyResult<Call> {
+    if let Ok(evaluate) = evaluator.getattr("evaluate") {
+        if evaluate.is_callable() {
+            return Ok(Call::Evaluate(evaluate.unbind()));
+        }
+    }
+    if evaluator.is_callable() {
+        return Ok(Call::Function(evaluator.clone().unbind()));
+    }
+    let message = format!(
+        "the evaluator is {}; expected an object with evaluate(trials), or a function of a point",
+        described(evaluator)
+    );
+    Err(to_py(evaluator.py(), Error::Evaluation(message)))
+}
+
+struct PyEvaluator<'a> {
+    engine: &'a PyStudy,
+    call: Call,
+    /// A tuple of exception classes that are recorded as failures.
+    catch: Option<PyObject>,
+}
+
+impl PyEvaluator<'_> {
+    fn outcomes(&self, py: Python<'_>, batch: &[Trial]) -> PyResult<Vec<Outcome>> {
+        match &self.call {
+            Call::Function(function) => batch
+                .iter()
+                .map(|trial| {
+                    let result = function.bind(py).call1((self.engine.desk.point(trial),));
+                    self.caught(py, result, |value| self.engine.outcome(trial.id, &value, "returned"))
+                        .map(|caught| caught.unwrap_or_else(Outcome::Failed))
+                })
+                .collect(),
+            Call::Evaluate(evaluate) => {
+                let trials: Vec<PyTrial> =
+                    batch.iter().map(|trial| self.engine.desk.trial(trial.clone())).collect();
+                let result = evaluate.bind(py).call1((trials,));
+                let caught = self.caught(py, result, |values| {
+                    let values: Vec<Bound<'_, PyAny>> =
+                        values.try_iter().and_then(Iterator::collect).map_err(|_| {
+                            let message = format!(
+                                "evaluate(trials) returned {}; expected a list of one outcome a trial",
+                                described(&values)
+                            );
+                            to_py(py, Error::Evaluation(message))
+                        })?;
+                    // A wrong number of outcomes is the study's to refuse; extra ones have no number.
+                    values
+                        .iter()
+                        .enumerate()
+                        .map(|(i, value)| {
+                            let number = batch.get(i).map_or(0, |trial| trial.id);
+                            self.engine.outcome(number, value, "returned")
+                        })
+                        .collect::<PyResult<Vec<_>>>()
+                })?;
+                Ok(match caught {
+                    Ok(outcomes) => outcomes,
+                    Err(reason) => vec![Outcome::Failed(reason); batch.len()],
+                })
+            }
+        }
+    }
+
+    /// `Ok(Err(reason))` if the user's code raised what the user asked to record.
+    fn caught<'py, T>(
+        &self,
+        py: Python<'py>,
+        result: PyResult<Bound<'py, PyAny>>,
+        read: impl FnOnce(Bound<'py, PyAny>) -> PyResult<T>,
+    ) -> PyResult<std::result::Result<T, String>> {
+        match result {
+            Ok(value) => read(value).map(Ok),
+            Err(error) => match &self.catch {
+                Some(catch) if error.matches(py, catch.bind(py))? => Ok(Err(traceback(py, &error)?)),
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+/// An exception as Python prints it, its message first.
+fn traceback(py: Python<'_>, error: &PyErr) -> PyResult<String> {
+    let lines = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?;
+    let text = PyString::new(py, "").call_method1("join", (lines,))?;
+    Ok(format!("{error}\n{text}"))
+}
+
+impl Evaluator for PyEvaluator<'_> {
+    fn evaluate(&self, batch: &[Trial]) -> Result<Vec<Outcome>> {
+        Python::with_gil(|py| self.outcomes(py, batch)).map_err(foreign)
+    }
+}
+
+/// How often a progress display is told.
+const SHOWN_EVERY: Duration = Duration::from_millis(100);
+
+struct PyObserver<'a> {
+    engine: &'a PyStudy,
+    callbacks: Vec<PyObject>,
+    progress: Option<PyObject>,
+    shown: Mutex<Instant>,
+}
+
+impl Observer for PyObserver<'_> {
+    fn poll(&self) -> Result<()> {
+        Python::with_gil(|py| py.check_signals()).map_err(foreign)
+    }
+
+    fn told(&self, study: &Study, trials: &[Trial]) -> Result<()> {
+        let show = self.progress.as_ref().filter(|_| {
+            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = shown.elapsed() >= SHOWN_EVERY;
+            if due {
+                *shown = Instant::now();
+            }
+            due
+        });
+        if self.callbacks.is_empty() && show.is_none() {
+            return Ok(());
+        }
+        let finished = study.finished()?;
+        Python::with_gil(|py| -> PyResult<()> {
+            for trial in trials {
+                for callback in &self.callbacks {
+                    callback.call1(py, (self.engine.desk.trial(trial.clone()),))?;
+                }
+            }
+            if let Some(progress) = show {
+                progress.call1(py, (finished,))?;
+            }
+            Ok(())
+        })
+        .map_err(foreign)
+    }
+}
+
+/// What a search algorithm written in Python may look at.
+#[pyclass(name = "Context", module = "modularnas._core", frozen)]
+pub(crate) struct PyContext {
+    desk: Arc<Desk>,
+    seed: u64,
+    next: TrialId,
+    running: Vec<Trial>,
+}
+
+#[pymethods]
+impl PyContext {
+    /// Where it searches.
+    #[getter]
+    fn space(&self) -> PySpace {
+        PySpace { handle: Arc::clone(&self.desk.handle) }
+    }
+
+    /// Metric to `"max"` or `"min"`.
+    #[getter]
+    fn objectives<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        objectives_to_py(py, &self.desk.goals)
+    }
+
+    /// Metric to `(low, high)`.
+    #[getter]
+    fn constraints<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        constraints_to_py(py, &self.desk.goals)
+    }
+
+    /// The seed of the run.
+    #[getter]
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The number that the next proposed trial will get.
+    #[getter]
+    fn next(&self) -> TrialId {
+        self.next
+    }
+
+    /// Trials asked for and not yet told; for `ask` only.
+    #[getter]
+    fn running(&self) -> Vec<PyTrial> {
+        self.running.iter().map(|trial| self.desk.trial(trial.clone())).collect()
+    }
+
+    /// A seed for the random numbers of the `offset`-th proposal of this `ask`: the same in every run of the study.
+    #[pyo3(signature = (offset = 0))]
+    fn rng_seed(&self, offset: u64) -> u64 {
+        crate::rng::stream(self.seed, self.next + offset, "ask").random()
+    }
+}
+
+/// A search algorithm written in Python.
+struct PyAlgorithm {
+    algorithm: PyObject,
+    desk: Arc<Desk>,
+}
+
+impl PyAlgorithm {
+    fn context(&self, cx: &Context<'_>) -> PyContext {
+        PyContext { desk: Arc::clone(&self.desk), seed: cx.seed, next: cx.next, running: cx.running.to_vec() }
+    }
+
+    fn proposal(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Proposal> {
+        let space = PySpace { handle: Arc::clone(&self.desk.handle) };
+        if value.hasattr("point")? {
+            let fidelity = match attribute(value, "fidelity")?.map(|f| f.extract::<f64>()).transpose()? {
+                Some(fraction) if fraction > 0.0 && fraction < 1.0 => Fidelity::Partial(fraction),
+                None => Fidelity::Full,
+                Some(fraction) if fraction == 1.0 => Fidelity::Full,
+                Some(fraction) => {
+                    let message = format!("a proposal has fidelity {fraction}; expected above 0 and up to 1");
+                    return Err(to_py(py, Error::Search(message)));
+                }
+            };
+            let parent = attribute(value, "parent")?.map(|parent| parent.extract()).transpose()?;
+            let point = space.extract(&value.getattr("point")?)?;
+            return Ok(Proposal { point, fidelity, parent });
+        }
+        Ok(Proposal::new(space.extract(value)?))
+    }
+}
+
+fn attribute<'py>(value: &Bound<'py, PyAny>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    Ok(value.getattr_opt(name)?.filter(|found| !found.is_none()))
+}
+
+impl SearchAlgorithm for PyAlgorithm {
+    fn ask(&self, cx: &Context<'_>, count: usize) -> Result<Vec<Proposal>> {
+        Python::with_gil(|py| {
+            let answer = self.algorithm.bind(py).call_method1("ask", (self.context(cx), count))?;
+            answer.try_iter()?.map(|value| self.proposal(py, &value?)).collect::<PyResult<Vec<_>>>()
+        })
+        .map_err(foreign)
+    }
+
+    fn tell(&mut self, cx: &Context<'_>, finished: &[Trial]) -> Result<()> {
+        Python::with_gil(|py| {
+            let trials: Vec<PyTrial> = finished.iter().map(|trial| self.desk.trial(trial.clone())).collect();
+            self.algorithm.bind(py).call_method1("tell", (self.context(cx), trials)).map(|_| ())
+        })
+        .map_err(foreign)
+    }
+}
+
+/// A registered algorithm (`name`, `settings`), the name of one, or an object with `ask` and `tell`.
+fn read_algorithm(algorithm: &Bound<'_, PyAny>, desk: &Arc<Desk>) -> PyResult<Algorithm> {
+    let py = algorithm.py();
+    if let Ok(name) = algorithm.downcast::<PyString>() {
+        let (space, goals) = (&desk.handle.space, &desk.goals);
+        return Algorithm::registered(&name.to_cow()?, &serde_json::json!({}), space, goals)
+            .map_err(|error| to_py(py, error));
+    }
+    let settings = match algorithm.getattr_opt("settings")? {
+        Some(settings) => depythonize::<Value>(&settings)?,
+        None => serde_json::json!({}),
+    };
+    if algorithm.hasattr("ask")? && algorithm.hasattr("tell")? {
+        let class: Bound<'_, PyType> = algorithm.get_type();
+        let name = format!("{}.{}", class.module()?, class.qualname()?);
+        let state = PyAlgorithm { algorithm: algorithm.clone().unbind(), desk: Arc::clone(desk) };
+        return Ok(Algorithm::custom(name, settings, Box::new(state)));
+    }
+    let name = algorithm.getattr_opt("name")?.and_then(|name| name.extract::<String>().ok());
+    let Some(name) = name.filter(|_| !algorithm.is_instance_of::<PyType>()) else {
+        return refuse(
+            py,
+            format!(
+                "the algorithm is {}; expected one of mn.search, such as mn.search.Random(), or an object with \
+                 ask(context, count) and tell(context, finished)",
+                described(algorithm)
+            ),
+        );
+    };
+    Algorithm::registered(&name, &settings, &desk.handle.space, &desk.goals).map_err(|error| to_py(py, error))
+}
+
+fn read_objectives(objectives: &Bound<'_, PyAny>) -> PyResult<Vec<Objective>> {
+    let py = objectives.py();
+    let Ok(mapping) = objectives.downcast::<PyMapping>() else {
+        let given = described(objectives);
+        return refuse(
+            py,
+            format!("objectives is {given}; expected a dict such as {{\"accuracy\": \"max\"}}"),
+        );
+    };
+    let mut read = Vec::new();
+    for item in mapping.items()?.iter() {
+        let (metric, direction): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+        let metric = metric.str()?.to_string();
+        let direction = match direction.extract::<String>().as_deref() {
+            Ok("max") => Direction::Maximize,
+            Ok("min") => Direction::Minimize,
+            _ => {
+                let given = described(&direction);
+                return refuse(py, format!("objective '{metric}' is {given}; expected \"max\" or \"min\""));
+            }
+        };
+        read.push(Objective { metric, direction });
+    }
+    Ok(read)
+}
+
+fn read_constraints(constraints: &Bound<'_, PyAny>) -> PyResult<Vec<Constraint>> {
+    let py = constraints.py();
+    if constraints.is_none() {
+        return Ok(Vec::new());
+    }
+    let Ok(mapping) = constraints.downcast::<PyMapping>() else {
+        let given = described(constraints);
+        return refuse(
+            py,
+            format!("constraints is {given}; expected a dict such as {{\"macs\": (None, 3e8)}}"),
+        );
+    };
+    let mut read = Vec::new();
+    for item in mapping.items()?.iter() {
+        let (metric, bounds): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+        let metric = metric.str()?.to_string();
+        let Ok((low, high)) = bounds.extract::<(Option<f64>, Option<f64>)>() else {
+            let given = described(&bounds);
+            return refuse(
+                py,
+                format!("constraint '{metric}' is {given}; expected (low, high), None for an open side"),
+            );
+        };
+        read.push(Constraint { metric, low, high });
+    }
+    Ok(read)
+}
+
+fn objectives_to_py<'py>(py: Python<'py>, goals: &Goals) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for objective in goals.objectives() {
+        let direction = match objective.direction {
+            Direction::Maximize => "max",
+            Direction::Minimize => "min",
+        };
+        dict.set_item(&objective.metric, direction)?;
+    }
+    Ok(dict)
+}
+
+fn constraints_to_py<'py>(py: Python<'py>, goals: &Goals) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for constraint in goals.constraints() {
+        dict.set_item(&constraint.metric, (constraint.low, constraint.high))?;
+    }
+    Ok(dict)
+}
+
+struct OutcomeClasses {
+    failed: PyObject,
+    pruned: PyObject,
+}
+
+fn outcome_classes(py: Python<'_>) -> PyResult<&'static OutcomeClasses> {
+    static CLASSES: GILOnceCell<OutcomeClasses> = GILOnceCell::new();
+    CLASSES.get_or_try_init(py, || {
+        let module = py.import("modularnas.outcome")?;
+        Ok(OutcomeClasses {
+            failed: module.getattr("Failed")?.unbind(),
+            pruned: module.getattr("Pruned")?.unbind(),
+        })
+    })
+}
+
+/// A Python float or int, by the fastest way; not a bool.
+fn plain_number(value: &Bound<'_, PyAny>) -> Option<f64> {
+    if let Ok(float) = value.downcast::<PyFloat>() {
+        return Some(float.value());
+    }
+    if value.is_instance_of::<PyBool>() {
+        return None;
+    }
+    value.is_exact_instance_of::<pyo3::types::PyInt>().then(|| value.extract().ok()).flatten()
+}
+
+/// Anything else that Python's `float()` takes as a number: a NumPy scalar, a tensor of one element.
+fn number_in(value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    if value.is_instance_of::<PyBool>() {
+        return Err(PyTypeError::new_err("a truth value is no measurement"));
+    }
+    value.extract()
+}
+
+/// `"None"`, `"a str ('abc')"`: what was given, for an error text.
+fn described(value: &Bound<'_, PyAny>) -> String {
+    if value.is_none() {
+        return "None".into();
+    }
+    let class = value.get_type().name().map_or_else(|_| "?".to_string(), |name| name.to_string());
+    match value.repr() {
+        Ok(text) if text.to_string().chars().count() <= 60 => format!("a {class} ({text})"),
+        _ => format!("a {class}"),
+    }
+}
+
+fn caused(error: PyErr, py: Python<'_>, cause: Option<PyErr>) -> PyErr {
+    error.set_cause(py, cause);
+    error
+}
+
+fn refuse<T>(py: Python<'_>, message: String) -> PyResult<T> {
+    Err(to_py(py, Error::Study(message)))
+}

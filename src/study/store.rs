@@ -1,0 +1,590 @@
+//! The file of a study: an SQLite database that several processes may use at once.
+//!
+//! One row a trial. A row is `running` from the moment its number is given; `owner` says who evaluates it, and nobody
+//! (NULL) means that it waits to be handed out again. `told` is the order in which trials were told, which is the order
+//! in which every process, now or after a restart, tells them to its search algorithm.
+//!
+//! Write-ahead log and `synchronous=FULL`: a commit is one fsync, and what was committed survives `kill -9` and power
+//! loss; readers never wait for the writer. Writers take turns by `BEGIN IMMEDIATE`. The file holds data only: reading
+//! one from a stranger runs no code.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rusqlite::ffi::ErrorCode;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde_json::Value;
+
+use super::identity::Identity;
+use super::owner::{self, Census};
+use crate::error::{Error, Result};
+use crate::space::{Point, SearchSpace};
+use crate::trial::{Fidelity, Measurement, Outcome, Trial, TrialId};
+
+/// "mnas"; marks the database as ours.
+const APPLICATION: i64 = 0x6d6e_6173;
+/// The layout below. A file of an older one is migrated on opening, a newer one is refused.
+const SCHEMA: i64 = 1;
+/// How long to wait for another process's transaction, which takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const TABLES: &str = "
+CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE trials (
+    number INTEGER PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('running', 'complete', 'pruned', 'failed')),
+    told INTEGER UNIQUE,
+    point TEXT NOT NULL,
+    codes BLOB NOT NULL,
+    fidelity REAL,
+    parent INTEGER,
+    metrics TEXT,
+    error TEXT,
+    owner TEXT,
+    started REAL,
+    finished REAL
+);
+CREATE INDEX running ON trials (number) WHERE state = 'running';
+";
+
+/// The open file.
+pub(super) struct Store {
+    /// `None` only after a fork, where the parent's connection must not be touched, not even to close it.
+    connection: Option<Connection>,
+    path: PathBuf,
+    file: FileIdentity,
+    pid: u32,
+    owner: String,
+    census: Census,
+    /// SQLite's count of others' commits, as last seen.
+    version: Option<i64>,
+}
+
+/// A trial row: its number, order, and outcome by metric names.
+pub(super) struct Told {
+    pub(super) id: TrialId,
+    pub(super) order: u64,
+    pub(super) outcome: StoredOutcome,
+}
+
+/// An outcome as stored: metrics by name.
+pub(super) enum StoredOutcome {
+    Complete(Vec<(String, f64)>),
+    Pruned(Vec<(String, f64)>),
+    Failed(String),
+}
+
+/// Who evaluates a running trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// This study.
+    Mine,
+    /// Another live study.
+    Other,
+    /// Nobody: it is handed out again.
+    Nobody,
+}
+
+impl Store {
+    /// Opens or creates the file of this study, and checks that it is of this study.
+    pub(super) fn open(path: &Path, identity: &Identity) -> Result<Store> {
+        check_path(path)?;
+        let connection = retry(path, || connect(path))?;
+        let store = Store {
+            connection: Some(connection),
+            file: file_identity(path),
+            path: path.to_path_buf(),
+            pid: std::process::id(),
+            owner: owner::new_name(),
+            census: Census::default(),
+            version: None,
+        };
+        store.begin()?;
+        let found = store.identify(identity);
+        // Nothing was written if this fails; so a failed roll-back changes nothing either.
+        match found {
+            Ok(()) => store.commit()?,
+            Err(e) => {
+                store.roll_back();
+                return Err(e);
+            }
+        }
+        Ok(store)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Begins a transaction in which nobody else writes.
+    pub(super) fn begin(&self) -> Result<()> {
+        if file_identity(&self.path) != self.file {
+            return Err(Error::Storage(format!(
+                "'{}' was removed or replaced while the study was using it; what was told after that is lost. \
+                 Put the file back, or open the study again to start a new file",
+                self.path.display()
+            )));
+        }
+        self.run("BEGIN IMMEDIATE")
+    }
+
+    /// Begins a transaction that only reads, from one consistent state of the file.
+    pub(super) fn begin_reading(&self) -> Result<()> {
+        self.run("BEGIN")
+    }
+
+    pub(super) fn commit(&self) -> Result<()> {
+        self.run("COMMIT")
+    }
+
+    /// Undoes the transaction, if one is open.
+    pub(super) fn roll_back(&self) {
+        if self.connection().is_ok_and(|connection| !connection.is_autocommit()) {
+            // The only thing that can go wrong is that SQLite rolled back by itself.
+            let _ = self.run("ROLLBACK");
+        }
+    }
+
+    /// Whether others wrote since the last call; always at the first. To be called inside a transaction.
+    pub(super) fn has_news(&mut self) -> Result<bool> {
+        let version =
+            self.sql(|db| db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0)))?;
+        let news = self.version != Some(version);
+        self.version = Some(version);
+        Ok(news)
+    }
+
+    /// Trials numbered `first` or above, in order, without their outcomes.
+    pub(super) fn trials_from(&self, first: TrialId, space: &SearchSpace) -> Result<Vec<Trial>> {
+        let rows = self.rows(
+            "SELECT number, codes, fidelity, parent FROM trials WHERE number >= ? ORDER BY number",
+            [first as i64],
+            |row| {
+                let codes: Vec<u8> = row.get(1)?;
+                let parent: Option<i64> = row.get(3)?;
+                Ok((row.get::<_, i64>(0)?, codes, row.get::<_, Option<f64>>(2)?, parent))
+            },
+        )?;
+        let mut trials = Vec::with_capacity(rows.len());
+        for (next, (number, codes, fidelity, parent)) in (first..).zip(rows) {
+            if number as u64 != next {
+                return Err(self.damaged(&format!("trial {next} is missing")));
+            }
+            let point = unpack(&codes, space)
+                .ok_or_else(|| self.damaged(&format!("trial {number} has no point of the search space")))?;
+            trials.push(Trial {
+                id: next,
+                point,
+                fidelity: fidelity.map_or(Fidelity::Full, Fidelity::Partial),
+                parent: parent.map(|parent| parent as u64),
+                outcome: None,
+            });
+        }
+        Ok(trials)
+    }
+
+    /// Up to `count` trials told after the first `told`, in order.
+    pub(super) fn told_after(&self, told: u64, count: usize) -> Result<Vec<Told>> {
+        let rows = self.rows(
+            "SELECT number, told, state, metrics, error FROM trials WHERE told > ? ORDER BY told LIMIT ?",
+            [told as i64, count as i64],
+            |row| {
+                let (state, metrics, error): (String, Option<String>, Option<String>) =
+                    (row.get(2)?, row.get(3)?, row.get(4)?);
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, state, metrics, error))
+            },
+        )?;
+        rows.into_iter()
+            .map(|(number, order, state, metrics, error)| {
+                let metrics = || {
+                    parse_metrics(metrics.as_deref().unwrap_or_default())
+                        .ok_or_else(|| self.damaged(&format!("trial {number} has unreadable metrics")))
+                };
+                let outcome = match state.as_str() {
+                    "complete" => StoredOutcome::Complete(metrics()?),
+                    "pruned" => StoredOutcome::Pruned(metrics()?),
+                    "failed" => StoredOutcome::Failed(error.unwrap_or_default()),
+                    state => return Err(self.damaged(&format!("trial {number} was told and is '{state}'"))),
+                };
+                Ok(Told { id: number as u64, order: order as u64, outcome })
+            })
+            .collect()
+    }
+
+    /// The numbers of the running trials, ascending, and who evaluates them.
+    pub(super) fn running(&mut self) -> Result<Vec<(TrialId, Owner)>> {
+        let rows = self.rows(
+            "SELECT number, owner FROM trials WHERE state = 'running' ORDER BY number",
+            [],
+            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?)),
+        )?;
+        Ok(rows
+            .into_iter()
+            .map(|(number, owner)| {
+                let owner = match owner {
+                    None => Owner::Nobody,
+                    Some(owner) if owner == self.owner => Owner::Mine,
+                    Some(owner) if self.census.is_dead(&owner) => Owner::Nobody,
+                    Some(_) => Owner::Other,
+                };
+                (number as u64, owner)
+            })
+            .collect())
+    }
+
+    /// Enters a new trial, which this study evaluates.
+    pub(super) fn insert(&self, trial: &Trial, space: &SearchSpace) -> Result<()> {
+        let fidelity = match trial.fidelity {
+            Fidelity::Full => None,
+            Fidelity::Partial(amount) => Some(amount),
+        };
+        self.write(|db| {
+            db.prepare_cached(
+                "INSERT INTO trials (number, state, point, codes, fidelity, parent, owner, started)
+                 VALUES (?, 'running', ?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                trial.id as i64,
+                space.point_to_json(&trial.point),
+                pack(&trial.point),
+                fidelity,
+                trial.parent.map(|parent| parent as i64),
+                self.owner,
+                now(),
+            ])
+        })
+    }
+
+    /// Makes this study the owner of a running trial.
+    pub(super) fn take(&self, id: TrialId) -> Result<()> {
+        self.write(|db| {
+            db.prepare_cached(
+                "UPDATE trials SET owner = ?, started = ? WHERE number = ? AND state = 'running'",
+            )?
+            .execute(params![self.owner, now(), id as i64])
+        })
+    }
+
+    /// Gives a running trial of this study back.
+    pub(super) fn release(&self, id: TrialId) -> Result<()> {
+        self.write(|db| {
+            db.prepare_cached(
+                "UPDATE trials SET owner = NULL WHERE number = ? AND state = 'running' AND owner = ?",
+            )?
+            .execute(params![id as i64, self.owner])
+        })
+    }
+
+    /// Enters the outcome of a running trial as the `order`-th.
+    pub(super) fn finish(&self, id: TrialId, order: u64, outcome: &Outcome, names: &[String]) -> Result<()> {
+        let (state, metrics, error) = match outcome {
+            Outcome::Complete(measurement) => ("complete", Some(write_metrics(measurement, names)), None),
+            Outcome::Pruned(measurement) => ("pruned", Some(write_metrics(measurement, names)), None),
+            Outcome::Failed(reason) => ("failed", None, Some(reason)),
+        };
+        self.write(|db| {
+            db.prepare_cached(
+                "UPDATE trials SET state = ?, told = ?, metrics = ?, error = ?, finished = ?
+                 WHERE number = ? AND state = 'running'",
+            )?
+            .execute(params![state, order as i64, metrics, error, now(), id as i64])
+        })
+    }
+
+    /// Creates the tables in an empty file; in one of ours compares the study in it.
+    fn identify(&self, opening: &Identity) -> Result<()> {
+        let pragma = |name: &str| -> Result<i64> {
+            self.sql(|db| db.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)))
+        };
+        let tables: i64 =
+            self.sql(|db| db.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)))?;
+        let path = self.path.display();
+        if pragma("application_id")? != APPLICATION {
+            if tables > 0 {
+                return Err(Error::Storage(format!(
+                    "'{path}' is an SQLite database of another program; give another storage"
+                )));
+            }
+            return self.create(opening);
+        }
+        let schema = pragma("user_version")?;
+        if schema > SCHEMA {
+            return Err(Error::Storage(format!(
+                "'{path}' was written by a newer modularnas (file layout {schema}; this one reads up to {SCHEMA}); \
+                 update modularnas, or give another storage"
+            )));
+        }
+        self.identity()?.expect(&path.to_string(), opening)
+    }
+
+    fn create(&self, identity: &Identity) -> Result<()> {
+        let json = |value: serde_json::Result<String>| value.map_err(|e| Error::Internal(e.to_string()));
+        let rows = [
+            ("space", identity.space.to_json()),
+            ("objectives", json(serde_json::to_string(&identity.objectives))?),
+            ("constraints", json(serde_json::to_string(&identity.constraints))?),
+            ("algorithm", identity.algorithm.clone()),
+            ("settings", identity.settings.to_string()),
+            ("seed", identity.seed.to_string()),
+            ("modularnas", env!("CARGO_PKG_VERSION").to_string()),
+        ];
+        self.sql(|db| {
+            db.execute_batch(TABLES)?;
+            for (key, value) in &rows {
+                db.execute("INSERT INTO study VALUES (?, ?)", [*key, value.as_str()])?;
+            }
+            db.execute_batch(&format!(
+                "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {SCHEMA}"
+            ))
+        })
+    }
+
+    fn identity(&self) -> Result<Identity> {
+        let text = |key: &str| -> Result<String> {
+            self.sql(|db| {
+                db.query_row("SELECT value FROM study WHERE key = ?", [key], |row| row.get(0)).optional()
+            })?
+            .ok_or_else(|| self.damaged(&format!("the study's {key} is missing")))
+        };
+        let unreadable = |key: &str| self.damaged(&format!("the study's {key} is unreadable"));
+        Ok(Identity {
+            space: SearchSpace::from_json(&text("space")?).map_err(|_| unreadable("space"))?,
+            objectives: serde_json::from_str(&text("objectives")?).map_err(|_| unreadable("objectives"))?,
+            constraints: serde_json::from_str(&text("constraints")?)
+                .map_err(|_| unreadable("constraints"))?,
+            algorithm: text("algorithm")?,
+            settings: serde_json::from_str(&text("settings")?).map_err(|_| unreadable("settings"))?,
+            seed: text("seed")?.parse().map_err(|_| unreadable("seed"))?,
+        })
+    }
+
+    pub(super) fn damaged(&self, what: &str) -> Error {
+        Error::Storage(format!(
+            "'{}' is damaged: {what}; restore a copy, or save what is readable with \"sqlite3 FILE .recover\"",
+            self.path.display()
+        ))
+    }
+
+    fn connection(&self) -> Result<&Connection> {
+        match &self.connection {
+            Some(connection) if std::process::id() == self.pid => Ok(connection),
+            _ => Err(Error::Study(format!(
+                "the study on '{}' was opened by the process that this one was forked from; open it here as well",
+                self.path.display()
+            ))),
+        }
+    }
+
+    fn run(&self, statement: &str) -> Result<()> {
+        self.sql(|db| db.prepare_cached(statement)?.execute([])).map(|_| ())
+    }
+
+    fn write(&self, statement: impl FnOnce(&Connection) -> rusqlite::Result<usize>) -> Result<()> {
+        self.sql(statement).map(|_| ())
+    }
+
+    fn rows<T>(
+        &self,
+        query: &str,
+        parameters: impl rusqlite::Params,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        self.sql(|db| db.prepare_cached(query)?.query_map(parameters, read)?.collect())
+    }
+
+    fn sql<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        query(self.connection()?).map_err(|e| explain(&self.path, &e))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if std::process::id() != self.pid {
+            // Closing would take part in the parent's locking.
+            std::mem::forget(self.connection.take());
+        }
+    }
+}
+
+/// Refuses what SQLite would take for something else than a path, and says what it would only call "unable to open".
+fn check_path(path: &Path) -> Result<()> {
+    let name = path.display();
+    let refuse = |why: String| Err(Error::Storage(why));
+    if path.as_os_str().is_empty() || path.as_os_str() == ":memory:" {
+        return refuse(format!(
+            "storage is '{name}'; expected the path of a file, or None to keep the study in memory"
+        ));
+    }
+    if path.is_dir() {
+        return refuse(format!(
+            "storage '{name}' is a folder; give the path of a file, such as '{}'",
+            path.join("study.db").display()
+        ));
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return refuse(format!(
+            "the folder '{}' of storage '{name}' does not exist; create it or give another path",
+            folder.display()
+        ));
+    }
+    Ok(())
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    use rusqlite::OpenFlags;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_handler(Some(wait_for_others))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "fullfsync", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(connection)
+}
+
+/// SQLite's own handler backs off to 100 ms and starves under several busy writers; this one comes back every few.
+fn wait_for_others(attempt: i32) -> bool {
+    let pause = Duration::from_millis(1 + (attempt as u64).min(4));
+    std::thread::sleep(pause);
+    pause * attempt.unsigned_abs() < PATIENCE
+}
+
+/// SQLite does not call its busy handler where it fears a deadlock (changing to write-ahead log, recovery).
+fn retry<T>(path: &Path, mut open: impl FnMut() -> rusqlite::Result<T>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        match open() {
+            Err(e) if is_busy(&e) && start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result.map_err(|e| explain(path, &e)),
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+fn explain(path: &Path, error: &rusqlite::Error) -> Error {
+    let name = path.display();
+    Error::Storage(match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => {
+            format!("'{name}' is not the file of a study (it is no SQLite database); give another storage")
+        }
+        Some(ErrorCode::DatabaseCorrupt) => format!(
+            "'{name}' is damaged: {error}; restore a copy, or save what is readable with \"sqlite3 FILE .recover\""
+        ),
+        Some(ErrorCode::DiskFull) => format!(
+            "no space left for '{name}'; every trial told before is in the file: free some space and open the study again"
+        ),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => format!(
+            "cannot write '{name}': {error}; make the file and its folder writable, or give another storage"
+        ),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
+            "another process held '{name}' for {} s; end it if it hangs, then open the study again",
+            PATIENCE.as_secs()
+        ),
+        _ => format!("'{name}': {error}"),
+    })
+}
+
+/// What tells a file from another one put in its place.
+#[derive(PartialEq, Eq)]
+struct FileIdentity(Option<(u64, u64)>);
+
+#[cfg(unix)]
+fn file_identity(path: &Path) -> FileIdentity {
+    use std::os::unix::fs::MetadataExt as _;
+    FileIdentity(fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino())))
+}
+
+#[cfg(not(unix))]
+fn file_identity(path: &Path) -> FileIdentity {
+    FileIdentity(fs::metadata(path).ok().map(|_| (0, 0)))
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}
+
+/// Codes as little-endian `i32`, then reals as little-endian `f64`: exact, and quick to read back.
+fn pack(point: &Point) -> Vec<u8> {
+    let codes = point.codes().iter().flat_map(|code| code.to_le_bytes());
+    codes.chain(point.reals().iter().flat_map(|real| real.to_le_bytes())).collect()
+}
+
+fn unpack(bytes: &[u8], space: &SearchSpace) -> Option<Point> {
+    let (codes, reals) = bytes.split_at_checked(4 * space.len())?;
+    let codes: Vec<i32> =
+        codes.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let reals: Vec<f64> =
+        reals.chunks(8).map(|b| b.try_into().ok().map(f64::from_le_bytes)).collect::<Option<_>>()?;
+    let point = Point::new(codes, reals);
+    space.check(&point).ok().map(|()| point)
+}
+
+/// Metrics as a JSON object; those not measured are left out. JSON has no word for infinity, a text stands for it.
+fn write_metrics(measurement: &Measurement, names: &[String]) -> String {
+    let metrics = names.iter().zip(&measurement.values).filter(|(_, value)| !value.is_nan());
+    let metrics = metrics.map(|(name, &value)| {
+        let json = if value.is_finite() { Value::from(value) } else { Value::from(value.to_string()) };
+        (name.clone(), json)
+    });
+    Value::Object(metrics.collect()).to_string()
+}
+
+fn parse_metrics(json: &str) -> Option<Vec<(String, f64)>> {
+    let Ok(Value::Object(metrics)) = serde_json::from_str(json) else { return None };
+    metrics
+        .into_iter()
+        .map(|(name, value)| {
+            let value = match value {
+                Value::String(text) => text.parse().ok(),
+                value => value.as_f64(),
+            };
+            value.map(|value| (name, value))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::space::tests::any_space;
+
+    proptest! {
+        #[test]
+        fn points_are_packed_exactly(space in any_space(), seed in any::<u64>(), junk in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let point = space.sample(seed, 0);
+            prop_assert_eq!(unpack(&pack(&point), &space), Some(point));
+            if let Some(point) = unpack(&junk, &space) {
+                space.check(&point).unwrap();
+            }
+        }
+
+        #[test]
+        fn metrics_are_kept_to_the_last_bit(values in proptest::collection::vec(any::<f64>(), 0..5)) {
+            let names: Vec<String> = (0..values.len()).map(|i| format!("metric \"{i}\"")).collect();
+            let json = write_metrics(&Measurement { values: values.clone().into() }, &names);
+            let expected: Vec<(String, u64)> =
+                names.into_iter().zip(values).filter(|(_, v)| !v.is_nan()).map(|(n, v)| (n, v.to_bits())).collect();
+            let read: Vec<(String, u64)> =
+                parse_metrics(&json).unwrap().into_iter().map(|(n, v)| (n, v.to_bits())).collect();
+            prop_assert_eq!(read, expected);
+        }
+
+        #[test]
+        fn junk_metrics_are_refused_quietly(json in ".{0,40}") {
+            let _ = parse_metrics(&json);
+        }
+    }
+}
