@@ -215,7 +215,7 @@ impl RewritePlan {
             let within = self.conditions(action);
             match action {
                 Action::Kernel { decision, sizes, .. } => {
-                    push_kernel(&mut model, node, *decision, sizes, &within)?
+                    push_kernel(&mut model, node, *decision, sizes, &within)?;
                 }
                 Action::Choice { decision, candidates: names, path } => {
                     model.push_cost(-1, node.cost, &within);
