@@ -13,6 +13,10 @@
 //!   of the seed and the told outcomes;
 //! - an empty answer of `ask` means that the space is exhausted.
 
+mod generational;
+mod genetic;
+mod individual;
+mod nsga2;
 pub mod operators;
 mod random;
 mod regularized_evolution;
@@ -21,6 +25,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use genetic::Genetic;
+pub use nsga2::Nsga2;
 pub use random::Random;
 pub use regularized_evolution::RegularizedEvolution;
 
@@ -102,7 +108,7 @@ macro_rules! algorithms {
     };
 }
 
-algorithms![Random, RegularizedEvolution];
+algorithms![Genetic, Nsga2, Random, RegularizedEvolution];
 
 /// The registered algorithm of this name.
 ///

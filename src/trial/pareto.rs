@@ -139,20 +139,30 @@ pub fn crowding<P: AsRef<[f64]>>(points: &[P]) -> Vec<f64> {
     distance
 }
 
-/// Indices of all scores, best first: by rank, within a rank the lonelier first (NSGA-II's crowded comparison).
+/// Indices of the best `keep` scores, best first: by rank, within a rank the lonelier first (NSGA-II's crowded
+/// comparison; with one loss simply in order).
 #[must_use]
-pub fn crowded_order<S: Borrow<Score>>(scores: &[S]) -> Vec<usize> {
-    let ranks = constrained_ranks(scores);
+pub fn crowded_order<S: Borrow<Score>>(scores: &[S], keep: usize) -> Vec<usize> {
+    let score = |i: usize| scores[i].borrow();
     let mut order: Vec<usize> = Vec::with_capacity(scores.len());
-    for mut members in by_rank(&ranks) {
-        let losses: Vec<&[f64]> = members.iter().map(|&i| &*scores[i].borrow().losses).collect();
-        let distance = crowding(&losses);
-        let mut lonely: Vec<(i64, usize)> =
-            distance.iter().zip(&members).map(|(&d, &i)| (ordered(-d), i)).collect();
-        lonely.sort_unstable();
-        members.clear();
-        order.extend(lonely.into_iter().map(|(_, i)| i));
+    if scores.first().is_some_and(|score| score.borrow().losses.len() == 1) {
+        order.extend(0..scores.len());
+        order.sort_by(|&i, &j| score(i).compare(score(j)));
+        order.truncate(keep);
+        return order;
     }
+    for members in by_rank(&constrained_ranks(scores)) {
+        let losses: Vec<&[f64]> = members.iter().map(|&i| &*score(i).losses).collect();
+        let distances = crowding(&losses);
+        let mut lonely: Vec<(i64, usize)> =
+            distances.iter().zip(&members).map(|(&distance, &i)| (ordered(-distance), i)).collect();
+        lonely.sort_unstable();
+        order.extend(lonely.into_iter().map(|(_, i)| i));
+        if order.len() >= keep {
+            break;
+        }
+    }
+    order.truncate(keep);
     order
 }
 
@@ -353,6 +363,7 @@ mod tests {
     fn the_crowded_order_puts_the_ends_of_the_front_first() {
         let score = |x: f64, y: f64| Score { violation: 0.0, losses: [x, y].into() };
         let scores = [score(5.0, 5.0), score(1.0, 2.0), score(1.1, 1.9), score(0.0, 4.0), score(4.0, 0.0)];
-        assert_eq!(crowded_order(&scores), [3, 4, 2, 1, 0]);
+        assert_eq!(crowded_order(&scores, 9), [3, 4, 2, 1, 0]);
+        assert_eq!(crowded_order(&scores, 2), [3, 4]);
     }
 }

@@ -1,9 +1,34 @@
 //! Selection: which of several scored trials becomes a parent.
 
 use rand::Rng as _;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::rng::Rng;
 use crate::trial::Score;
+
+/// How a parent is drawn from a population that is sorted best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// The best of `sample` draws with replacement.
+    Tournament,
+    /// Any of the best `sample`.
+    Truncation,
+}
+
+impl Selection {
+    /// The position of a parent among `n` (at least 1) that are sorted best first.
+    #[must_use]
+    pub fn pick(self, n: usize, sample: usize, rng: &mut Rng) -> usize {
+        match self {
+            Selection::Tournament => {
+                (1..sample).fold(rng.random_range(0..n), |best, _| best.min(rng.random_range(0..n)))
+            }
+            Selection::Truncation => rng.random_range(0..sample.clamp(1, n)),
+        }
+    }
+}
 
 /// Tournament: the best of `size` draws with replacement from `scores` (which must not be empty).
 ///
@@ -32,6 +57,20 @@ pub fn tournament<'a>(score: impl Fn(usize) -> &'a Score, n: usize, size: usize,
 mod tests {
     use super::*;
     use crate::rng::stream;
+
+    #[test]
+    fn selection_prefers_the_front_of_the_list() {
+        let mut counts = [[0; 10]; 2];
+        for trial in 0..2_000 {
+            let mut rng = stream(0, trial, "test");
+            counts[0][Selection::Tournament.pick(10, 2, &mut rng)] += 1;
+            counts[1][Selection::Truncation.pick(10, 4, &mut rng)] += 1;
+        }
+        // Of two draws, the chance that the lesser is i is (19 - 2i) / 100.
+        assert!((320..440).contains(&counts[0][0]) && counts[0][9] < 45, "{counts:?}");
+        assert!(counts[1][..4].iter().all(|n| (420..580).contains(n)), "{counts:?}");
+        assert_eq!(Selection::Truncation.pick(1, 5, &mut stream(0, 0, "test")), 0);
+    }
 
     #[test]
     fn a_large_tournament_finds_the_best() {
