@@ -96,3 +96,39 @@ impl Survival for Elite {
         take(parents, order)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance::{digit_loss, gain_over_random, grid, mean_best, numeric};
+    use super::*;
+
+    #[test]
+    fn it_climbs_where_random_search_does_not() {
+        for selection in [Selection::Tournament, Selection::Truncation] {
+            let settings = Genetic { population: 20, selection, ..Genetic::default() };
+            let gain = gain_over_random(&settings, &grid(8, 10), digit_loss, 400);
+            assert!(gain > 8.0, "{gain} with {settings:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_blended_and_refined() {
+        let settings = Genetic { population: 20, crossover: Crossover::Sbx, ..Genetic::default() };
+        let loss = |point: &crate::space::Point| (point.reals()[0] - 1.234).abs();
+        let found = mean_best(&settings, &numeric(), loss, 600);
+        assert!(found < 2e-3, "{found}");
+    }
+
+    #[test]
+    fn the_elite_lives_on() {
+        let score = |x: f64| Score { violation: 0.0, losses: [x].into() };
+        let individual = |id: u64, x| {
+            let point = grid(1, 9).sample(0, id);
+            Individual { id, point, score: score(x) }
+        };
+        let parents = vec![individual(0, 0.0), individual(1, 1.0)];
+        let offspring = vec![individual(2, 3.0), individual(3, 2.0)];
+        let next = Elite(1).survive(parents, offspring, 2, &mut crate::rng::stream(0, 0, "test"));
+        assert_eq!(next.iter().map(|one| one.id).collect::<Vec<_>>(), [0, 3]);
+    }
+}

@@ -13,8 +13,10 @@
 //!   of the seed and the told outcomes;
 //! - an empty answer of `ask` means that the space is exhausted.
 
+mod evolution;
 mod generational;
 mod genetic;
+mod grid;
 mod individual;
 mod nsga2;
 pub mod operators;
@@ -25,7 +27,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use evolution::Evolution;
 pub use genetic::Genetic;
+pub use grid::Grid;
 pub use nsga2::Nsga2;
 pub use random::Random;
 pub use regularized_evolution::RegularizedEvolution;
@@ -108,7 +112,7 @@ macro_rules! algorithms {
     };
 }
 
-algorithms![Genetic, Nsga2, Random, RegularizedEvolution];
+algorithms![Evolution, Genetic, Grid, Nsga2, Random, RegularizedEvolution];
 
 /// The registered algorithm of this name.
 ///
@@ -165,7 +169,10 @@ mod tests {
         for (i, entry) in ALGORITHMS.iter().enumerate() {
             assert!(ALGORITHMS[..i].iter().all(|earlier| earlier.name != entry.name));
             let settings = (entry.complete)(&serde_json::json!({})).unwrap();
-            (entry.create)(&settings, &mixed(), &goals()).unwrap();
+            let numbers = conformance::numeric();
+            (entry.create)(&settings, &mixed(), &goals())
+                .or_else(|_| (entry.create)(&settings, &numbers, &goals()))
+                .unwrap();
             assert!((entry.schema)()["description"].is_string(), "{} has no documentation", entry.name);
         }
     }

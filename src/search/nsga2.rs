@@ -77,3 +77,27 @@ impl Survival for Crowded {
         take(parents, order)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance::{digit_loss, gain_over_random, grid, mean_hypervolume, two_losses};
+    use super::super::{Random, RegularizedEvolution};
+    use super::*;
+
+    #[test]
+    fn its_front_dominates_more_than_that_of_others() {
+        let space = grid(16, 4);
+        let nsga2 = mean_hypervolume(&Nsga2 { population: 20, ..Nsga2::default() }, &space, two_losses, 600);
+        let evolution = RegularizedEvolution { population: 20, sample: 5 };
+        let evolution = mean_hypervolume(&evolution, &space, two_losses, 600);
+        let random = mean_hypervolume(&Random {}, &space, two_losses, 600);
+        assert!(nsga2 > evolution && nsga2 > random + 0.1, "{nsga2} {evolution} {random}");
+    }
+
+    #[test]
+    fn with_one_objective_it_climbs() {
+        let settings = Nsga2 { population: 20, ..Nsga2::default() };
+        let gain = gain_over_random(&settings, &grid(8, 10), digit_loss, 400);
+        assert!(gain > 8.0, "{gain}");
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! A space is a forest of decisions: a decision may be active only for some values of one other decision. That makes
 //! its exact size, rank and unrank a product of sums, for any number of points. The room knows nothing of networks,
-//! algorithms or files. One capability is one file: `count` (size, rank, unrank), `sample`, `neighbours`, `encode`;
+//! algorithms or files. One capability is one file: `count` (size, rank, unrank), `shuffle`, `sample`, `neighbours`, `encode`;
 //! copy `neighbours.rs` for a new one.
 
 mod count;
@@ -12,6 +12,7 @@ mod label;
 mod neighbours;
 mod point;
 mod sample;
+mod shuffle;
 
 use std::collections::HashMap;
 
@@ -22,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 pub use domain::Domain;
 pub use label::Label;
 pub use point::{INACTIVE, Point};
+pub use shuffle::Shuffle;
 
 use crate::error::{Error, Result, suggest};
 

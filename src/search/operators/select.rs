@@ -53,6 +53,14 @@ pub fn tournament<'a>(score: impl Fn(usize) -> &'a Score, n: usize, size: usize,
     winners[rng.random_range(0..winners.len())]
 }
 
+/// The loser among `size` draws with replacement: one that another drawn dominates, or any if none is dominated.
+#[must_use]
+pub fn loser<'a>(score: impl Fn(usize) -> &'a Score, n: usize, size: usize, rng: &mut Rng) -> usize {
+    let drawn: Vec<usize> = (0..size.max(2)).map(|_| rng.random_range(0..n)).collect();
+    let dominated = |&i: &usize| drawn.iter().any(|&j| score(j).dominates(score(i)));
+    drawn.iter().copied().find(dominated).unwrap_or(drawn[0])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +98,8 @@ mod tests {
             wins[tournament(|i| &scores[i], 5, 100, &mut stream(0, trial, "test"))] += 1;
         }
         assert!(wins[..3].iter().all(|&n| n > 50) && wins[3..] == [0, 0], "{wins:?}");
+        for trial in 0..100 {
+            assert!(loser(|i| &scores[i], 5, 100, &mut stream(0, trial, "test")) >= 3);
+        }
     }
 }
