@@ -18,10 +18,13 @@ mod generational;
 mod genetic;
 mod grid;
 mod individual;
+mod local_search;
+mod mo_regularized_evolution;
 mod nsga2;
 pub mod operators;
 mod random;
 mod regularized_evolution;
+mod simulated_annealing;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -30,9 +33,12 @@ use serde::de::DeserializeOwned;
 pub use evolution::Evolution;
 pub use genetic::Genetic;
 pub use grid::Grid;
+pub use local_search::LocalSearch;
+pub use mo_regularized_evolution::MoRegularizedEvolution;
 pub use nsga2::Nsga2;
 pub use random::Random;
 pub use regularized_evolution::RegularizedEvolution;
+pub use simulated_annealing::SimulatedAnnealing;
 
 use crate::error::{Error, Result, suggest};
 use crate::rng::{Rng, stream};
@@ -112,7 +118,17 @@ macro_rules! algorithms {
     };
 }
 
-algorithms![Evolution, Genetic, Grid, Nsga2, Random, RegularizedEvolution];
+algorithms![
+    Evolution,
+    Genetic,
+    Grid,
+    LocalSearch,
+    MoRegularizedEvolution,
+    Nsga2,
+    Random,
+    RegularizedEvolution,
+    SimulatedAnnealing
+];
 
 /// The registered algorithm of this name.
 ///
@@ -182,7 +198,8 @@ mod tests {
         let message = find("regularised_evolution").err().unwrap().to_string();
         assert_eq!(
             message,
-            "there is no search algorithm 'regularised_evolution'; did you mean 'regularized_evolution'?"
+            "there is no search algorithm 'regularised_evolution'; did you mean 'regularized_evolution' or \
+             'mo_regularized_evolution'?"
         );
         let entry = find("regularized_evolution").unwrap();
         let message = (entry.complete)(&serde_json::json!({"populaton": 3})).unwrap_err().to_string();
