@@ -13,6 +13,7 @@
 //!   of the seed and the told outcomes;
 //! - an empty answer of `ask` means that the space is exhausted.
 
+mod differential_evolution;
 mod evolution;
 mod generational;
 mod genetic;
@@ -20,7 +21,9 @@ mod grid;
 mod individual;
 mod local_search;
 mod mo_regularized_evolution;
+mod moead;
 mod nsga2;
+mod nsga3;
 pub mod operators;
 mod random;
 mod regularized_evolution;
@@ -30,12 +33,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use differential_evolution::DifferentialEvolution;
 pub use evolution::Evolution;
 pub use genetic::Genetic;
 pub use grid::Grid;
 pub use local_search::LocalSearch;
 pub use mo_regularized_evolution::MoRegularizedEvolution;
+pub use moead::Moead;
 pub use nsga2::Nsga2;
+pub use nsga3::Nsga3;
 pub use random::Random;
 pub use regularized_evolution::RegularizedEvolution;
 pub use simulated_annealing::SimulatedAnnealing;
@@ -119,15 +125,18 @@ macro_rules! algorithms {
 }
 
 algorithms![
+    DifferentialEvolution,
     Evolution,
     Genetic,
     Grid,
     LocalSearch,
     MoRegularizedEvolution,
+    Moead,
     Nsga2,
+    Nsga3,
     Random,
     RegularizedEvolution,
-    SimulatedAnnealing
+    SimulatedAnnealing,
 ];
 
 /// The registered algorithm of this name.

@@ -4,6 +4,7 @@ pub mod cross;
 pub mod mutate;
 pub mod select;
 pub mod unit;
+pub mod weights;
 
 use rand::Rng as _;
 
