@@ -13,6 +13,7 @@
 //!   of the seed and the told outcomes;
 //! - an empty answer of `ask` means that the space is exhausted.
 
+mod cma_es;
 mod differential_evolution;
 mod evolution;
 mod generational;
@@ -33,6 +34,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use cma_es::CmaEs;
 pub use differential_evolution::DifferentialEvolution;
 pub use evolution::Evolution;
 pub use genetic::Genetic;
@@ -125,6 +127,7 @@ macro_rules! algorithms {
 }
 
 algorithms![
+    CmaEs,
     DifferentialEvolution,
     Evolution,
     Genetic,
