@@ -71,6 +71,7 @@ impl Settings for LocalSearch {
             open: Vec::new(),
             visited: HashSet::new(),
             cursor: BigUint::ZERO,
+            next_start: None,
         }))
     }
 }
@@ -91,6 +92,8 @@ struct Climb {
     visited: HashSet<Point>,
     /// The positions before this one in the random order of all points are visited.
     cursor: BigUint,
+    /// The point at the cursor, not visited; `None` before the first tell and at the end.
+    next_start: Option<Point>,
 }
 
 impl Climb {
@@ -184,11 +187,12 @@ impl SearchAlgorithm for Climb {
     fn tell(&mut self, cx: &Context<'_>, finished: &[Trial]) -> Result<()> {
         for trial in finished {
             self.visited.insert(trial.point.clone());
-            while let Some(point) = self.numbered(cx.space, cx.seed, &self.cursor)? {
-                if !self.visited.contains(&point) {
-                    break;
+            if self.next_start.as_ref().is_none_or(|start| *start == trial.point) {
+                self.next_start = self.numbered(cx.space, cx.seed, &self.cursor)?;
+                while self.next_start.as_ref().is_some_and(|start| self.visited.contains(start)) {
+                    self.cursor += 1_u8;
+                    self.next_start = self.numbered(cx.space, cx.seed, &self.cursor)?;
                 }
-                self.cursor += 1_u8;
             }
             self.learn(cx, trial);
         }

@@ -6,7 +6,7 @@
 //!
 //! Against `regularized_evolution`, which draws any of the front of its tournament, the distance spreads the parents
 //! over the front. Deviations: ranks are taken within the tournament, not over the population, so a trial costs
-//! O(sample log sample) and not a sort of everybody. Defaults: population 100 and sample 25 as in Real et al. Memory is
+//! O(sample x front of the sample) and not a sort of everybody. Defaults: population 100 and sample 25 as in Real et al. Memory is
 //! `population` points.
 
 use std::collections::VecDeque;
@@ -16,12 +16,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::individual::Individual;
-use super::operators::mutate;
+use super::operators::{mutate, select};
 use super::{Context, SearchAlgorithm, Settings, require};
 use crate::error::Result;
 use crate::rng::Rng;
 use crate::space::SearchSpace;
-use crate::trial::{Goals, Proposal, Score, Trial, crowded_order};
+use crate::trial::{Goals, Proposal, Trial, crowding};
 
 /// Regularized evolution for several objectives (Real et al. 2018, arXiv 1802.01548): mutates the loneliest
 /// non-dominated trial of a tournament among the last `population` ones.
@@ -60,13 +60,21 @@ struct Ageing {
 
 impl Ageing {
     fn parent(&self, rng: &mut Rng) -> &Individual {
-        let mut drawn: Vec<usize> =
-            (0..self.settings.sample).map(|_| rng.random_range(0..self.alive.len())).collect();
-        // One drawn twice would crowd itself.
-        drawn.sort_unstable();
-        drawn.dedup();
-        let scores: Vec<&Score> = drawn.iter().map(|&i| &self.alive[i].score).collect();
-        &self.alive[drawn[crowded_order(&scores, 1)[0]]]
+        let mut front = Vec::with_capacity(self.settings.sample);
+        for _ in 0..self.settings.sample {
+            let one = rng.random_range(0..self.alive.len());
+            // One drawn twice would crowd itself.
+            if !front.contains(&one) {
+                select::enter(|i| &self.alive[i].score, &mut front, one);
+            }
+        }
+        let losses: Vec<&[f64]> = front.iter().map(|&i| &*self.alive[i].score.losses).collect();
+        let distances = crowding(&losses);
+        // Of equally lonely ones (both ends of the front) any.
+        let most = distances.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let lonely = || (0..front.len()).filter(|&at| distances[at] >= most);
+        let pick = rng.random_range(0..lonely().count().max(1));
+        &self.alive[lonely().nth(pick).map_or(0, |at| front[at])]
     }
 }
 

@@ -65,23 +65,17 @@ impl Settings for Nsga3 {
         require(population >= 2, Self::NAME, || format!("population is {population}, expected 2 or more"))?;
         let variation = Variation { crossover, crossover_rate, mutation_rate };
         variation.check(Self::NAME)?;
-        let lines = directions(goals.objectives().len(), population)
-            .into_iter()
-            .map(|row| {
-                let length = norm(&row);
-                row.into_iter().map(|x| x / length).collect()
-            })
-            .collect();
         let sample = if goals.constraints().is_empty() { 1 } else { 2 };
-        let niches = Niches { lines, scale: Scale::default() };
+        let niches = Niches::new(goals.objectives().len(), population);
         Ok(Box::new(Generational::new(population, Selection::Tournament, sample, variation, niches)))
     }
 }
 
 /// Survival by reference lines.
 struct Niches {
-    /// Unit vectors.
-    lines: Vec<Vec<f64>>,
+    objectives: usize,
+    /// Unit vectors, one after the other.
+    lines: Vec<f64>,
     scale: Scale,
 }
 
@@ -95,16 +89,22 @@ impl Survival for Niches {
     ) -> Vec<Individual> {
         parents.extend(offspring);
         let scores: Vec<&Score> = parents.iter().map(|individual| &individual.score).collect();
-        let order = if self.lines[0].len() == 1 {
-            crowded_order(&scores, keep)
-        } else {
-            self.order(&scores, keep, rng)
-        };
+        let order =
+            if self.objectives == 1 { crowded_order(&scores, keep) } else { self.order(&scores, keep, rng) };
         take(parents, order)
     }
 }
 
 impl Niches {
+    fn new(objectives: usize, population: usize) -> Self {
+        let mut lines = Vec::new();
+        for row in directions(objectives, population) {
+            let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+            lines.extend(row.into_iter().map(|x| x / length));
+        }
+        Niches { objectives, lines, scale: Scale::default() }
+    }
+
     fn order(&mut self, scores: &[&Score], keep: usize, rng: &mut Rng) -> Vec<usize> {
         let mut order = Vec::with_capacity(keep);
         let mut partial = Vec::new();
@@ -132,32 +132,36 @@ impl Niches {
             order.extend(partial.into_iter().take(keep - order.len()));
             return order;
         }
-        let mut companions = vec![0_usize; self.lines.len()];
+        let mut companions = vec![0_usize; self.lines.len() / self.objectives];
         for &i in &order {
             companions[self.nearest(losses(i)).0] += 1;
         }
         // Candidates of each line with their distances, the nearest last.
-        let mut waiting: BTreeMap<usize, Vec<(f64, usize)>> = BTreeMap::new();
+        let mut waiting: Vec<Vec<(f64, usize)>> = vec![Vec::new(); companions.len()];
         for &i in &partial {
             let (line, distance) = self.nearest(losses(i));
-            waiting.entry(line).or_default().push((distance, i));
+            waiting[line].push((distance, i));
         }
-        let mut lines: Vec<usize> = waiting.keys().copied().collect();
-        for list in waiting.values_mut() {
+        // Lines with candidates, by the number of their companions.
+        let mut rarest: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (line, list) in waiting.iter_mut().enumerate().filter(|(_, list)| !list.is_empty()) {
             list.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+            rarest.entry(companions[line]).or_default().push(line);
         }
         while order.len() < keep {
-            let Some(fewest) = lines.iter().map(|&line| companions[line]).min() else { break };
-            let rarest: Vec<usize> = (0..lines.len()).filter(|&at| companions[lines[at]] == fewest).collect();
-            let at = rarest[rng.random_range(0..rarest.len())];
-            let line = lines[at];
-            let Some(list) = waiting.get_mut(&line) else { break };
+            let Some(mut entry) = rarest.first_entry() else { break };
+            let fewest = *entry.key();
+            let lines = entry.get_mut();
+            let line = lines.swap_remove(rng.random_range(0..lines.len()));
+            if lines.is_empty() {
+                entry.remove();
+            }
             // The nearest to a line without companions, any other one else.
-            let pick = if companions[line] == 0 { list.len() - 1 } else { rng.random_range(0..list.len()) };
+            let list = &mut waiting[line];
+            let pick = if fewest == 0 { list.len() - 1 } else { rng.random_range(0..list.len()) };
             order.push(list.remove(pick).1);
-            companions[line] += 1;
-            if list.is_empty() {
-                lines.remove(at);
+            if !list.is_empty() {
+                rarest.entry(fewest + 1).or_default().push(line);
             }
         }
         order
@@ -166,16 +170,15 @@ impl Niches {
     /// The line nearest to a point in the scaled losses, and its distance.
     fn nearest(&self, losses: &[f64]) -> (usize, f64) {
         let scaled = self.scale.apply(losses);
-        let squared = scaled.iter().map(|x| x * x).sum::<f64>();
-        let mut best = (0, f64::INFINITY);
-        for (at, line) in self.lines.iter().enumerate() {
+        let mut best = (0, f64::NEG_INFINITY);
+        for (at, line) in self.lines.chunks_exact(self.objectives).enumerate() {
             let along: f64 = line.iter().zip(&scaled).map(|(a, b)| a * b).sum();
-            let distance = squared - along * along;
-            if distance < best.1 {
-                best = (at, distance);
+            if along > best.1 {
+                best = (at, along);
             }
         }
-        best
+        // Of unit vectors from the origin, the nearest line has the longest projection.
+        (best.0, scaled.iter().map(|x| x * x).sum::<f64>() - best.1 * best.1)
     }
 }
 
@@ -249,10 +252,6 @@ impl Scale {
     }
 }
 
-fn norm(row: &[f64]) -> f64 {
-    row.iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::conformance::{digit_loss, gain_over_random, grid, mean_hypervolume, two_losses};
@@ -293,9 +292,7 @@ mod tests {
         let score = |x: f64| Score { violation: 0.0, losses: [x, 1.0 - x].into() };
         let mut scores: Vec<Score> = (0..100).map(|i| score(f64::from(i) * 1e-4)).collect();
         scores.extend([0.2, 0.4, 0.6, 0.8, 1.0].map(score));
-        let lines =
-            directions(2, 6).into_iter().map(|row| row.iter().map(|x| x / norm(&row)).collect()).collect();
-        let mut niches = Niches { lines, scale: Scale::default() };
+        let mut niches = Niches::new(2, 6);
         let borrowed: Vec<&Score> = scores.iter().collect();
         let mut kept = niches.order(&borrowed, 6, &mut stream(0, 0, "test"));
         kept.sort_unstable();

@@ -200,9 +200,9 @@ impl SearchSpace {
     /// Whether a decision has more than one value.
     #[must_use]
     pub fn spreads(&self, decision: usize) -> bool {
-        match &self.decisions[decision].domain {
-            Domain::Real { low, high, .. } => low < high,
-            _ => self.counts[decision] > 1,
+        match self.counts[decision] {
+            0 => matches!(&self.decisions[decision].domain, Domain::Real { low, high, .. } if low < high),
+            count => count > 1,
         }
     }
 

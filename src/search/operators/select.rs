@@ -46,11 +46,20 @@ pub fn tournament<'a>(score: impl Fn(usize) -> &'a Score, n: usize, size: usize,
         }
         return best;
     }
-    let mut drawn = vec![best];
-    drawn.extend((1..size).map(|_| rng.random_range(0..n)));
-    let winners: Vec<usize> =
-        drawn.iter().copied().filter(|&i| !drawn.iter().any(|&j| score(j).dominates(score(i)))).collect();
+    let mut winners = vec![best];
+    for _ in 1..size {
+        enter(&score, &mut winners, rng.random_range(0..n));
+    }
     winners[rng.random_range(0..winners.len())]
+}
+
+/// Adds one to a list of individuals that do not dominate one another, unless one of them dominates it; those that it
+/// dominates leave.
+pub fn enter<'a>(score: impl Fn(usize) -> &'a Score, undominated: &mut Vec<usize>, one: usize) {
+    if !undominated.iter().any(|&other| score(other).dominates(score(one))) {
+        undominated.retain(|&other| !score(one).dominates(score(other)));
+        undominated.push(one);
+    }
 }
 
 /// The loser among `size` draws with replacement: one that another drawn dominates, or any if none is dominated.
