@@ -217,7 +217,7 @@ impl Strategy {
     fn new(n: usize, population: usize) -> Self {
         let dim = n.max(1) as f64;
         let raw: Vec<f64> =
-            (1..=population).map(|i| ((population as f64 + 1.0) / 2.0).ln() - (i as f64).ln()).collect();
+            (1..=population).map(|i| f64::midpoint(population as f64, 1.0).ln() - (i as f64).ln()).collect();
         let sums = |part: &[f64]| (part.iter().sum::<f64>(), part.iter().map(|w| w * w).sum::<f64>());
         let (better, worse) = raw.split_at(population / 2);
         let ((sum, squares), (sum_worse, squares_worse)) = (sums(better), sums(worse));
@@ -315,7 +315,9 @@ impl Normal {
                     place.iter().zip(&self.mean).map(|(x, m)| (x - m) / self.sigma).collect();
                 let length = norm(&self.whiten(&y));
                 if length > longest {
-                    y.iter_mut().for_each(|y| *y *= longest / length);
+                    for y in &mut y {
+                        *y *= longest / length;
+                    }
                 }
                 (y, length.min(longest).powi(2))
             })

@@ -11,8 +11,8 @@
 //!
 //! Deviations: the worst of all dies, not the loser of a pair, since nothing here needs the lock-free pairs of the 2017
 //! paper's workers; of equals the oldest dies; failed and pruned trials do not enter; infeasible individuals are worse
-//! than feasible ones; with several objectives parents come from the front of a tournament and a dominated member of
-//! another tournament dies. The original never repeated a point; here a child only differs from its parents.
+//! than feasible ones; with several objectives parents come from the front of a tournament, and who dies is found by
+//! random pairs as in the 2017 paper. The original never repeated a point; here a child only differs from its parents.
 //! Defaults: population 100 and sample 25 as in Real et al. 2018; exactly one changed decision, no crossover. An ask
 //! costs O(sample + decisions), a tell O(population) moves of a sorted list; memory is `population` points.
 

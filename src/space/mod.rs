@@ -224,6 +224,12 @@ impl SearchSpace {
         self.gates[decision].as_ref().is_none_or(|gate| gate.opens(codes))
     }
 
+    /// Whether the activity of others depends on a decision.
+    #[must_use]
+    pub fn decides(&self, decision: usize) -> bool {
+        !self.children[decision].is_empty()
+    }
+
     /// The index of the decision with this name.
     pub fn decision_index(&self, name: &str) -> Result<usize> {
         self.index.get(name).copied().ok_or_else(|| {

@@ -269,10 +269,27 @@ impl Score {
     /// infeasible ones the nearer wins, two feasible ones are compared by Pareto domination.
     #[must_use]
     pub fn dominates(&self, other: &Score) -> bool {
+        self.dominance(other) == Some(Ordering::Less)
+    }
+
+    /// Less if this score dominates the other, greater if the other dominates this one, equal if nothing tells them
+    /// apart, `None` if each is better in something.
+    #[must_use]
+    pub fn dominance(&self, other: &Score) -> Option<Ordering> {
         if self.violation > 0.0 || other.violation > 0.0 {
-            return self.violation < other.violation;
+            return Some(self.violation.total_cmp(&other.violation));
         }
-        dominates(&self.losses, &other.losses)
+        let mut sofar = Ordering::Equal;
+        for (a, b) in self.losses.iter().zip(&other.losses) {
+            let here = a.total_cmp(b);
+            if here != Ordering::Equal {
+                if sofar == here.reverse() {
+                    return None;
+                }
+                sofar = here;
+            }
+        }
+        Some(sofar)
     }
 }
 

@@ -58,7 +58,7 @@ pub fn front<P: AsRef<[f64]>>(points: &[P]) -> Vec<usize> {
 pub fn ranks<P: AsRef<[f64]>>(points: &[P]) -> Vec<u32> {
     let mut ranks = vec![0; points.len()];
     if points.iter().all(|point| point.as_ref().len() == 2) {
-        planar_ranks(points, &mut ranks);
+        planar_ranks(points, |i, rank| ranks[i] = rank as u32);
         return ranks;
     }
     let rows = Rows::new(points);
@@ -151,7 +151,7 @@ pub fn crowded_order<S: Borrow<Score>>(scores: &[S], keep: usize) -> Vec<usize> 
         order.truncate(keep);
         return order;
     }
-    for members in by_rank(&constrained_ranks(scores)) {
+    for members in fronts(scores) {
         let losses: Vec<&[f64]> = members.iter().map(|&i| &*score(i).losses).collect();
         let distances = crowding(&losses);
         let mut lonely: Vec<(i64, usize)> =
@@ -164,6 +164,23 @@ pub fn crowded_order<S: Borrow<Score>>(scores: &[S], keep: usize) -> Vec<usize> 
     }
     order.truncate(keep);
     order
+}
+
+/// The members of every rank; with two losses and nothing infeasible in lexicographic order, which spares [`crowding`] its
+/// sorting, else ascending.
+fn fronts<S: Borrow<Score>>(scores: &[S]) -> Vec<Vec<usize>> {
+    let planar =
+        scores.iter().all(|score| score.borrow().violation <= 0.0 && score.borrow().losses.len() == 2);
+    if !planar {
+        return by_rank(&constrained_ranks(scores));
+    }
+    let losses: Vec<&[f64]> = scores.iter().map(|score| &*score.borrow().losses).collect();
+    let mut fronts: Vec<Vec<usize>> = Vec::new();
+    planar_ranks(&losses, |i, rank| match fronts.get_mut(rank) {
+        Some(front) => front.push(i),
+        None => fronts.push(vec![i]),
+    });
+    fronts
 }
 
 /// The members of every rank, ascending.
@@ -182,7 +199,8 @@ fn ordered(x: f64) -> i64 {
     bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
 
-fn planar_ranks<P: AsRef<[f64]>>(points: &[P], ranks: &mut [u32]) {
+/// Gives every point of two losses its rank, in lexicographic order; no rank comes before a lesser one did.
+fn planar_ranks<P: AsRef<[f64]>>(points: &[P], mut give: impl FnMut(usize, usize)) {
     let mut order: Vec<(i64, i64, u32)> = points
         .iter()
         .zip(0..)
@@ -191,19 +209,17 @@ fn planar_ranks<P: AsRef<[f64]>>(points: &[P], ranks: &mut [u32]) {
     order.sort_unstable();
     // The least second loss of every layer; ascending, since every layer dominates all that the next one holds.
     let mut least: Vec<i64> = Vec::new();
-    let mut last = (0, 0, 0);
-    for (at, &(x, y, i)) in order.iter().enumerate() {
-        if at > 0 && (x, y) == (last.0, last.1) {
-            ranks[i as usize] = last.2;
-            continue;
+    let (mut last, mut rank) = (None, 0);
+    for &(x, y, i) in &order {
+        if last != Some((x, y)) {
+            rank = least.partition_point(|&smallest| smallest <= y);
+            match least.get_mut(rank) {
+                Some(smallest) => *smallest = y,
+                None => least.push(y),
+            }
+            last = Some((x, y));
         }
-        let rank = least.partition_point(|&smallest| smallest <= y);
-        match least.get_mut(rank) {
-            Some(smallest) => *smallest = y,
-            None => least.push(y),
-        }
-        ranks[i as usize] = rank as u32;
-        last = (x, y, rank as u32);
+        give(i as usize, rank);
     }
 }
 
@@ -224,7 +240,7 @@ impl Rows {
     }
 
     fn lexicographic(&self) -> Vec<usize> {
-        let n = if self.width == 0 { 0 } else { self.cells.len() / self.width };
+        let n = self.cells.len().checked_div(self.width).unwrap_or(0);
         let mut order: Vec<usize> = (0..n).collect();
         order.sort_by(|&i, &j| self.get(i).cmp(self.get(j)));
         order

@@ -53,7 +53,9 @@ fn one_by(
     let pick = rng.random_range(0..n);
     let Some(decision) = (0..space.len()).filter(|&i| changeable(i)).nth(pick) else { return mutant };
     change(space, &mut mutant, decision, rng);
-    space.settle(&mut mutant, rng);
+    if space.decides(decision) {
+        space.settle(&mut mutant, rng);
+    }
     mutant
 }
 
@@ -70,17 +72,17 @@ fn each_by(
     // One draw a change instead of one a decision: the gap to the next changed decision is geometric.
     let per_skip = if rate < 1.0 { (1.0 - rate).ln().recip() } else { 0.0 };
     let gap = |rng: &mut Rng| ((1.0 - rng.random::<f64>()).ln() * per_skip) as usize;
-    let mut changed = false;
+    let mut unsettled = false;
     let mut i = gap(rng);
     while i < space.len() {
         // Nothing is settled before the end, so activity is still that of the given point.
         if point.is_active(i) && space.spreads(i) {
             change(space, &mut point, i, rng);
-            changed = true;
+            unsettled |= space.decides(i);
         }
         i = i.saturating_add(1).saturating_add(gap(rng));
     }
-    if changed {
+    if unsettled {
         space.settle(&mut point, rng);
     }
     point

@@ -1,5 +1,7 @@
 //! Selection: which of several scored trials becomes a parent.
 
+use std::cmp::Ordering;
+
 use rand::Rng as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,18 +58,35 @@ pub fn tournament<'a>(score: impl Fn(usize) -> &'a Score, n: usize, size: usize,
 /// Adds one to a list of individuals that do not dominate one another, unless one of them dominates it; those that it
 /// dominates leave.
 pub fn enter<'a>(score: impl Fn(usize) -> &'a Score, undominated: &mut Vec<usize>, one: usize) {
-    if !undominated.iter().any(|&other| score(other).dominates(score(one))) {
-        undominated.retain(|&other| !score(one).dominates(score(other)));
+    let new = score(one);
+    let mut beaten = false;
+    // What dominates `one` and what `one` dominates cannot both be in the list.
+    undominated.retain(|&other| match new.dominance(score(other)) {
+        Some(Ordering::Greater) => {
+            beaten = true;
+            true
+        }
+        Some(Ordering::Less) => false,
+        _ => true,
+    });
+    if !beaten {
         undominated.push(one);
     }
 }
 
-/// The loser among `size` draws with replacement: one that another drawn dominates, or any if none is dominated.
+/// A loser: of up to `pairs` random pairs, the dominated one of the first in which one dominates the other (Real et al.
+/// 2017, arXiv 1703.01041, section 3.1); any if there is none.
 #[must_use]
-pub fn loser<'a>(score: impl Fn(usize) -> &'a Score, n: usize, size: usize, rng: &mut Rng) -> usize {
-    let drawn: Vec<usize> = (0..size.max(2)).map(|_| rng.random_range(0..n)).collect();
-    let dominated = |&i: &usize| drawn.iter().any(|&j| score(j).dominates(score(i)));
-    drawn.iter().copied().find(dominated).unwrap_or(drawn[0])
+pub fn loser<'a>(score: impl Fn(usize) -> &'a Score, n: usize, pairs: usize, rng: &mut Rng) -> usize {
+    for _ in 0..pairs {
+        let (a, b) = (rng.random_range(0..n), rng.random_range(0..n));
+        match score(a).dominance(score(b)) {
+            Some(Ordering::Less) => return b,
+            Some(Ordering::Greater) => return a,
+            _ => {}
+        }
+    }
+    rng.random_range(0..n)
 }
 
 #[cfg(test)]
