@@ -6,8 +6,8 @@
 //!
 //! Against `regularized_evolution`, which draws any of the front of its tournament, the distance spreads the parents
 //! over the front. Deviations: ranks are taken within the tournament, not over the population, so a trial costs
-//! O(sample x front of the sample) and not a sort of everybody. Defaults: population 100 and sample 25 as in Real et al. Memory is
-//! `population` points.
+//! O(sample x front of the sample) and not a sort of everybody. Defaults: population 100 and sample 25 as in Real et
+//! al. Memory is `population` points.
 
 use std::collections::VecDeque;
 

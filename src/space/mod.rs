@@ -2,8 +2,8 @@
 //!
 //! A space is a forest of decisions: a decision may be active only for some values of one other decision. That makes
 //! its exact size, rank and unrank a product of sums, for any number of points. The room knows nothing of networks,
-//! algorithms or files. One capability is one file: `count` (size, rank, unrank), `shuffle`, `sample`, `neighbours`, `encode`;
-//! copy `neighbours.rs` for a new one.
+//! algorithms or files. One capability is one file: `count` (size, rank, unrank), `shuffle`, `sample`, `neighbours`,
+//! `encode`; copy `neighbours.rs` for a new one.
 
 mod count;
 mod domain;

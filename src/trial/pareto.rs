@@ -166,8 +166,8 @@ pub fn crowded_order<S: Borrow<Score>>(scores: &[S], keep: usize) -> Vec<usize> 
     order
 }
 
-/// The members of every rank; with two losses and nothing infeasible in lexicographic order, which spares [`crowding`] its
-/// sorting, else ascending.
+/// The members of every rank; with two losses and nothing infeasible in lexicographic order, which spares [`crowding`]
+/// its sorting, else ascending.
 fn fronts<S: Borrow<Score>>(scores: &[S]) -> Vec<Vec<usize>> {
     let planar =
         scores.iter().all(|score| score.borrow().violation <= 0.0 && score.borrow().losses.len() == 2);
