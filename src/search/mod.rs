@@ -13,16 +13,40 @@
 //!   of the seed and the told outcomes;
 //! - an empty answer of `ask` means that the space is exhausted.
 
+mod cma_es;
+mod differential_evolution;
+mod evolution;
+mod generational;
+mod genetic;
+mod grid;
+mod individual;
+mod local_search;
+mod mo_regularized_evolution;
+mod moead;
+mod nsga2;
+mod nsga3;
 pub mod operators;
 mod random;
 mod regularized_evolution;
+mod simulated_annealing;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use cma_es::CmaEs;
+pub use differential_evolution::DifferentialEvolution;
+pub use evolution::Evolution;
+pub use genetic::Genetic;
+pub use grid::Grid;
+pub use local_search::LocalSearch;
+pub use mo_regularized_evolution::MoRegularizedEvolution;
+pub use moead::Moead;
+pub use nsga2::Nsga2;
+pub use nsga3::Nsga3;
 pub use random::Random;
 pub use regularized_evolution::RegularizedEvolution;
+pub use simulated_annealing::SimulatedAnnealing;
 
 use crate::error::{Error, Result, suggest};
 use crate::rng::{Rng, stream};
@@ -102,7 +126,21 @@ macro_rules! algorithms {
     };
 }
 
-algorithms![Random, RegularizedEvolution];
+algorithms![
+    CmaEs,
+    DifferentialEvolution,
+    Evolution,
+    Genetic,
+    Grid,
+    LocalSearch,
+    MoRegularizedEvolution,
+    Moead,
+    Nsga2,
+    Nsga3,
+    Random,
+    RegularizedEvolution,
+    SimulatedAnnealing,
+];
 
 /// The registered algorithm of this name.
 ///
@@ -159,7 +197,10 @@ mod tests {
         for (i, entry) in ALGORITHMS.iter().enumerate() {
             assert!(ALGORITHMS[..i].iter().all(|earlier| earlier.name != entry.name));
             let settings = (entry.complete)(&serde_json::json!({})).unwrap();
-            (entry.create)(&settings, &mixed(), &goals()).unwrap();
+            let numbers = conformance::numeric();
+            (entry.create)(&settings, &mixed(), &goals())
+                .or_else(|_| (entry.create)(&settings, &numbers, &goals()))
+                .unwrap();
             assert!((entry.schema)()["description"].is_string(), "{} has no documentation", entry.name);
         }
     }
@@ -169,7 +210,8 @@ mod tests {
         let message = find("regularised_evolution").err().unwrap().to_string();
         assert_eq!(
             message,
-            "there is no search algorithm 'regularised_evolution'; did you mean 'regularized_evolution'?"
+            "there is no search algorithm 'regularised_evolution'; did you mean 'regularized_evolution' or \
+             'mo_regularized_evolution'?"
         );
         let entry = find("regularized_evolution").unwrap();
         let message = (entry.complete)(&serde_json::json!({"populaton": 3})).unwrap_err().to_string();

@@ -15,11 +15,12 @@ use std::collections::VecDeque;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::individual::Individual;
 use super::operators::{mutate, select};
 use super::{Context, SearchAlgorithm, Settings, require};
 use crate::error::Result;
-use crate::space::{Point, SearchSpace};
-use crate::trial::{Goals, Proposal, Score, Trial, TrialId};
+use crate::space::SearchSpace;
+use crate::trial::{Goals, Proposal, Trial};
 
 /// Regularized (ageing) evolution (Real et al. 2018, arXiv 1802.01548): mutates the winner of a tournament among the
 /// last `population` trials; the oldest is forgotten.
@@ -50,12 +51,6 @@ impl Settings for RegularizedEvolution {
     }
 }
 
-struct Individual {
-    id: TrialId,
-    point: Point,
-    score: Score,
-}
-
 struct Ageing {
     settings: RegularizedEvolution,
     /// Oldest first.
@@ -83,9 +78,8 @@ impl SearchAlgorithm for Ageing {
 
     fn tell(&mut self, cx: &Context<'_>, finished: &[Trial]) -> Result<()> {
         for trial in finished {
-            if let Some(measurement) = trial.measurement() {
-                let score = cx.goals.score(measurement);
-                self.alive.push_back(Individual { id: trial.id, point: trial.point.clone(), score });
+            if let Some(individual) = Individual::of(trial, cx.goals) {
+                self.alive.push_back(individual);
                 if self.alive.len() > self.settings.population {
                     self.alive.pop_front();
                 }

@@ -2,8 +2,8 @@
 //!
 //! A space is a forest of decisions: a decision may be active only for some values of one other decision. That makes
 //! its exact size, rank and unrank a product of sums, for any number of points. The room knows nothing of networks,
-//! algorithms or files. One capability is one file: `count` (size, rank, unrank), `sample`, `neighbours`, `encode`;
-//! copy `neighbours.rs` for a new one.
+//! algorithms or files. One capability is one file: `count` (size, rank, unrank), `shuffle`, `sample`, `neighbours`,
+//! `encode`; copy `neighbours.rs` for a new one.
 
 mod count;
 mod domain;
@@ -12,6 +12,7 @@ mod label;
 mod neighbours;
 mod point;
 mod sample;
+mod shuffle;
 
 use std::collections::HashMap;
 
@@ -22,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 pub use domain::Domain;
 pub use label::Label;
 pub use point::{INACTIVE, Point};
+pub use shuffle::Shuffle;
 
 use crate::error::{Error, Result, suggest};
 
@@ -198,9 +200,9 @@ impl SearchSpace {
     /// Whether a decision has more than one value.
     #[must_use]
     pub fn spreads(&self, decision: usize) -> bool {
-        match &self.decisions[decision].domain {
-            Domain::Real { low, high, .. } => low < high,
-            _ => self.counts[decision] > 1,
+        match self.counts[decision] {
+            0 => matches!(&self.decisions[decision].domain, Domain::Real { low, high, .. } if low < high),
+            count => count > 1,
         }
     }
 
@@ -220,6 +222,12 @@ impl SearchSpace {
     #[must_use]
     pub fn is_open(&self, decision: usize, codes: &[i32]) -> bool {
         self.gates[decision].as_ref().is_none_or(|gate| gate.opens(codes))
+    }
+
+    /// Whether the activity of others depends on a decision.
+    #[must_use]
+    pub fn decides(&self, decision: usize) -> bool {
+        !self.children[decision].is_empty()
     }
 
     /// The index of the decision with this name.

@@ -3,13 +3,15 @@
 //! Records and pure functions of them; no loop, no memory, no randomness. Objectives of either direction are compared
 //! as *losses* (smaller is better), constraints as a *violation* (0 is feasible).
 
+mod hypervolume;
 mod pareto;
 
 use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-pub use pareto::{dominates, front};
+pub use hypervolume::{feasible_hypervolume, hypervolume};
+pub use pareto::{by_rank, constrained_ranks, crowded_order, crowding, dominates, front, ranks};
 
 use crate::error::{Error, Result};
 use crate::space::Point;
@@ -194,15 +196,17 @@ impl Goals {
         &self.metrics
     }
 
-    /// The objectives of a measurement, turned so that smaller is better.
+    /// The objectives of a measurement, turned so that smaller is better; NaN stays the worst.
     #[must_use]
     pub fn losses(&self, measurement: &Measurement) -> Box<[f64]> {
         self.objectives
             .iter()
             .zip(&measurement.values)
             .map(|(objective, &value)| match objective.direction {
-                Direction::Minimize => value,
-                Direction::Maximize => -value,
+                // -NaN would be the least number of the total order; + 0.0 turns -0.0 into 0.0, which ties with it.
+                _ if value.is_nan() => f64::NAN,
+                Direction::Minimize => value + 0.0,
+                Direction::Maximize => -value + 0.0,
             })
             .collect()
     }
@@ -265,10 +269,27 @@ impl Score {
     /// infeasible ones the nearer wins, two feasible ones are compared by Pareto domination.
     #[must_use]
     pub fn dominates(&self, other: &Score) -> bool {
+        self.dominance(other) == Some(Ordering::Less)
+    }
+
+    /// Less if this score dominates the other, greater if the other dominates this one, equal if nothing tells them
+    /// apart, `None` if each is better in something.
+    #[must_use]
+    pub fn dominance(&self, other: &Score) -> Option<Ordering> {
         if self.violation > 0.0 || other.violation > 0.0 {
-            return self.violation < other.violation;
+            return Some(self.violation.total_cmp(&other.violation));
         }
-        dominates(&self.losses, &other.losses)
+        let mut sofar = Ordering::Equal;
+        for (a, b) in self.losses.iter().zip(&other.losses) {
+            let here = a.total_cmp(b);
+            if here != Ordering::Equal {
+                if sofar == here.reverse() {
+                    return None;
+                }
+                sofar = here;
+            }
+        }
+        Some(sofar)
     }
 }
 
@@ -297,6 +318,8 @@ mod tests {
         let goals = goals();
         assert_eq!(goals.metrics(), ["accuracy", "latency_ms", "macs"]);
         assert_eq!(*goals.losses(&measured([0.9, 3.0, 50.0])), [-0.9, 3.0]);
+        assert!(goals.losses(&measured([f64::NAN, 3.0, 50.0]))[0].is_sign_positive());
+        assert!(goals.losses(&measured([0.0, -0.0, 50.0])).iter().all(|loss| loss.is_sign_positive()));
     }
 
     #[test]

@@ -1,0 +1,203 @@
+//! Hypervolume: how much a set of points dominates, up to a reference point.
+//!
+//! Two losses: one sweep, O(n log n). Three: a sweep in the third loss over the staircase of the first two, O(n log n)
+//! (Beume, Fonseca, Lopez-Ibanez, Paquete and Vahrenhold 2009, DOI 10.1109/TEVC.2009.2015575). Four and more: the sum of
+//! exclusive volumes of WFG (While, Bradstreet and Barone 2012, DOI 10.1109/TEVC.2010.2077298), taken in order of the
+//! last loss, so that each one is a hypervolume of one loss fewer; O(n^2 log n) for four.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+
+use super::{Score, front};
+
+/// The volume dominated by `points` (smaller is better) and not worse than `reference`; points that are not better than
+/// the reference everywhere add nothing.
+#[must_use]
+pub fn hypervolume<P: AsRef<[f64]>>(points: &[P], reference: &[f64]) -> f64 {
+    let inside: Vec<&[f64]> = points
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|point| point.iter().zip(reference).all(|(x, bound)| x < bound))
+        .collect();
+    if inside.is_empty() { 0.0 } else { volume(inside, reference) }
+}
+
+/// The hypervolume of the feasible scores.
+#[must_use]
+pub fn feasible_hypervolume<S: Borrow<Score>>(scores: &[S], reference: &[f64]) -> f64 {
+    let feasible: Vec<&[f64]> = scores
+        .iter()
+        .map(Borrow::borrow)
+        .filter(|score| score.violation <= 0.0)
+        .map(|score| &*score.losses)
+        .collect();
+    hypervolume(&feasible, reference)
+}
+
+fn volume(mut points: Vec<&[f64]>, reference: &[f64]) -> f64 {
+    let last = reference.len().saturating_sub(1);
+    match last {
+        0 => points.iter().map(|point| reference[0] - point[0]).fold(0.0, f64::max),
+        1 => {
+            points.sort_unstable_by(|a, b| a[0].total_cmp(&b[0]));
+            area(&points, reference)
+        }
+        2 => {
+            points.sort_unstable_by(|a, b| a[2].total_cmp(&b[2]));
+            sweep(&points, reference)
+        }
+        _ => {
+            points.sort_by(|a, b| a[last].total_cmp(&b[last]));
+            let mut sum = 0.0;
+            let mut limits: Vec<Vec<f64>> = Vec::new();
+            for (i, point) in points.iter().enumerate() {
+                let base = &point[..last];
+                limits.clear();
+                limits.extend(
+                    points[..i]
+                        .iter()
+                        .map(|q| q.iter().zip(base).map(|(a, b)| a.max(*b)).collect::<Vec<f64>>()),
+                );
+                // An earlier point that is nowhere worse leaves nothing.
+                if limits.iter().any(|limit| limit == base) {
+                    continue;
+                }
+                let whole: f64 = base.iter().zip(reference).map(|(x, bound)| bound - x).product();
+                let shared = if limits.is_empty() {
+                    0.0
+                } else if last > 3 {
+                    let kept = front(&limits);
+                    volume(kept.into_iter().map(|k| &*limits[k]).collect(), &reference[..last])
+                } else {
+                    volume(limits.iter().map(Vec::as_slice).collect(), &reference[..last])
+                };
+                sum += (whole - shared) * (reference[last] - point[last]);
+            }
+            sum
+        }
+    }
+}
+
+/// Two losses, the first ascending.
+fn area(points: &[&[f64]], reference: &[f64]) -> f64 {
+    let mut sum = 0.0;
+    let mut height = reference[1];
+    for point in points {
+        if point[1] < height {
+            sum += (reference[0] - point[0]) * (height - point[1]);
+            height = point[1];
+        }
+    }
+    sum
+}
+
+/// A number with the order of `f64::total_cmp`, as a key.
+#[derive(Clone, Copy, PartialEq)]
+struct Ordered(f64);
+
+impl Eq for Ordered {}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ordered {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+/// Three losses, the third ascending.
+fn sweep(points: &[&[f64]], reference: &[f64]) -> f64 {
+    // The minimal (first, second) so far: the second falls as the first rises.
+    let mut stairs: BTreeMap<Ordered, f64> = BTreeMap::new();
+    let (mut volume, mut area, mut floor) = (0.0, 0.0, points[0][2]);
+    let mut covered: Vec<Ordered> = Vec::new();
+    for point in points {
+        let (x, y) = (point[0], point[1]);
+        if stairs.range(..=Ordered(x)).next_back().is_some_and(|(_, &left)| left <= y) {
+            continue;
+        }
+        volume += area * (point[2] - floor);
+        floor = point[2];
+        let mut height = stairs.range(..Ordered(x)).next_back().map_or(reference[1], |(_, &left)| left);
+        let mut from = x;
+        let mut open = true;
+        covered.clear();
+        for (&key, &below) in stairs.range(Ordered(x)..) {
+            area += (key.0 - from) * (height - y);
+            if below < y {
+                open = false;
+                break;
+            }
+            covered.push(key);
+            (from, height) = (key.0, below);
+        }
+        if open {
+            area += (reference[0] - from) * (height - y);
+        }
+        for key in &covered {
+            stairs.remove(key);
+        }
+        stairs.insert(Ordered(x), y);
+    }
+    volume + area * (reference[2] - floor)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The number of unit cells of `[0, side)^m` that a point dominates.
+    fn brute(points: &[Vec<f64>], side: u32, m: usize) -> f64 {
+        let dominated = |cell: u32| {
+            let corner: Vec<f64> = (0..m as u32).map(|k| f64::from(cell / side.pow(k) % side)).collect();
+            points.iter().any(|p| p.iter().zip(&corner).all(|(x, c)| x <= c))
+        };
+        (0..side.pow(m as u32)).filter(|&cell| dominated(cell)).count() as f64
+    }
+
+    proptest! {
+        #[test]
+        fn it_counts_the_dominated_cells(
+            points in (1_usize..6).prop_flat_map(|m| {
+                proptest::collection::vec(proptest::collection::vec((0_u8..7).prop_map(f64::from), m), 1..14)
+            })
+        ) {
+            let m = points[0].len();
+            let found = hypervolume(&points, &vec![5.0; m]);
+            prop_assert!((found - brute(&points, 5, m)).abs() < 1e-9, "{} {}", found, brute(&points, 5, m));
+        }
+    }
+
+    #[test]
+    fn only_feasible_and_better_ones_count() {
+        let score = |violation: f64, losses: [f64; 2]| Score { violation, losses: losses.into() };
+        let scores = [score(0.0, [0.0, 1.0]), score(1.0, [0.0, 0.0]), score(0.0, [f64::NAN, 0.0])];
+        assert_eq!(feasible_hypervolume(&scores, &[2.0, 2.0]), 2.0);
+        assert_eq!(hypervolume::<[f64; 2]>(&[], &[1.0, 1.0]), 0.0);
+    }
+
+    #[test]
+    fn the_sphere_in_three_and_four_losses() {
+        // Points on the negative orthant's sphere nearly fill its volume: pi/6 and pi^2/32.
+        let mut points = Vec::new();
+        let steps = 40;
+        for i in 0..=steps {
+            for j in 0..=steps {
+                let (a, b) = (f64::from(i) / f64::from(steps), f64::from(j) / f64::from(steps));
+                let (a, b) = (a * std::f64::consts::FRAC_PI_2, b * std::f64::consts::FRAC_PI_2);
+                points.push(vec![-a.cos() * b.cos(), -a.cos() * b.sin(), -a.sin()]);
+            }
+        }
+        let found = hypervolume(&points, &[0.0; 3]);
+        let whole = std::f64::consts::PI / 6.0;
+        assert!(found < whole && found > 0.93 * whole, "{found}");
+        let padded: Vec<Vec<f64>> = points.iter().map(|p| [&p[..], &[-0.5]].concat()).collect();
+        assert!((hypervolume(&padded, &[0.0; 4]) - found / 2.0).abs() < 1e-12);
+    }
+}
