@@ -1,7 +1,4 @@
-"""Writes python/modularnas/search/algorithms.py from the schemas of the native half.
-
-    python tests/search/write_algorithms.py
-"""
+"""Writes python/modularnas/search/algorithms.py from the schemas of the native half; run it as a script."""
 
 import pathlib
 import textwrap
@@ -10,7 +7,7 @@ from modularnas import _core
 
 TARGET = pathlib.Path(__file__).parents[2] / "python" / "modularnas" / "search" / "algorithms.py"
 
-HEAD = '''"""The registered search algorithms, one class each. Written by tests/search/write_algorithms.py; do not edit."""
+HEAD = '''"""The registered search algorithms. Written by tests/search/write_algorithms.py; do not edit."""
 
 from __future__ import annotations
 
@@ -20,7 +17,14 @@ from modularnas.search.algorithm import Algorithm
 
 '''
 
-TYPES = {"integer": "int", "number": "float", "boolean": "bool", "string": "str", "null": "None", "object": "dict[str, Any]"}
+TYPES = {
+    "integer": "int",
+    "number": "float",
+    "boolean": "bool",
+    "string": "str",
+    "null": "None",
+    "object": "dict[str, Any]",
+}
 
 
 def python_type(schema, definitions):
@@ -66,7 +70,9 @@ def algorithm_class(name, schema):
         lines += [wrap(summary, "    ", '"""').replace("\n        ", "\n    ")]
     if properties:
         lines += ["", "    Args:"]
-        lines += [wrap(f"{key}: {p.get('description', '')}", "        ", "").replace("\n        ", "\n            ") for key, p in properties.items()]
+        for key, p in properties.items():
+            text = wrap(f"{key}: {p.get('description', '')}", "        ")
+            lines += [text.replace("\n        ", "\n            ")]
         lines += ['    """']
     elif rest:
         lines += ['    """']
@@ -77,7 +83,8 @@ def algorithm_class(name, schema):
         lines += ["", "    def __init__(", "        self,", "        *,"]
         for key, p in properties.items():
             lines += [f"        {key}: {python_type(p, definitions)} = {literal(p.get('default'))},"]
-        lines += ["    ) -> None:", f"        super().__init__({', '.join(f'{key}={key}' for key in properties)})"]
+        lines += ["    ) -> None:", "        super().__init__("]
+        lines += [*(f"            {key}={key}," for key in properties), "        )"]
     return title, "\n".join(lines)
 
 
