@@ -21,9 +21,7 @@ def test_algorithms_and_ops_are_listed(capsys):
 
 def test_show_reads_a_study(tmp_path, capsys):
     file = tmp_path / "run.db"
-    study = mn.Study(
-        mn.SearchSpace({"n": mn.integer(1, 3)}), mn.search.Random(), objectives={"n": "max"}, storage=file
-    )
+    study = mn.Study(mn.SearchSpace({"n": mn.integer(1, 3)}), mn.search.Random(), objectives={"n": "max"}, storage=file)
     study.optimize(lambda point: mn.Failed("no") if point["n"] == 1 else point["n"], trials=12, progress=False)
     assert main(["show", str(file), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
@@ -74,9 +72,7 @@ def test_cifar10_is_read_from_the_official_batches_and_from_the_npz(tmp_path):
     differences[:, 2] -= x[:, 1]
     for axis in (3, 2):
         differences = np.diff(differences, axis=axis, prepend=np.uint8(0))
-    np.savez(
-        tmp_path / "c.npz", train_d=differences[:50], train_y=y[:50], test_d=differences[50:], test_y=y[50:]
-    )
+    np.savez(tmp_path / "c.npz", train_d=differences[:50], train_y=y[:50], test_d=differences[50:], test_y=y[50:])
     batches = demo.load_cifar10(tmp_path, n_valid=10)
     npz = demo.load_cifar10(tmp_path / "c.npz", n_valid=10)
     for a, b in zip((batches.train, batches.valid, batches.test), (npz.train, npz.valid, npz.test), strict=True):

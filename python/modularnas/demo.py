@@ -133,7 +133,9 @@ class _ArraysOnly(pickle.Unpickler):
     """The official files are pickles: nothing but NumPy arrays is let in."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype"):
+        arrays = module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype")
+        # Bytes as protocol 2 writes them.
+        if arrays or (module, name) == ("_codecs", "encode"):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it contains {module}.{name}")
 
@@ -153,7 +155,15 @@ def _read_batches(folder: Path) -> tuple[NDArray[Any], ...]:
     return np.concatenate([x for x, _ in train]), labels, test[0], np.asarray(test[1])
 
 
-def run(pictures: Pictures, out: str | Path, *, device: str = "cpu", plan: Plan | None = None, seed: int = 0, say: Say = print) -> dict[str, Any]:
+def run(
+    pictures: Pictures,
+    out: str | Path,
+    *,
+    device: str = "cpu",
+    plan: Plan | None = None,
+    seed: int = 0,
+    say: Say = print,
+) -> dict[str, Any]:
     """Runs the demo and returns its table: method to test accuracy, MACs and parameters.
 
     Args:
@@ -229,7 +239,7 @@ def run(pictures: Pictures, out: str | Path, *, device: str = "cpu", plan: Plan 
 
 
 def small_resnet18(in_channels: int, num_classes: int) -> nn.Module:
-    """torchvision's ResNet-18 with the usual stem for small pictures: 3 x 3, stride 1, no pooling."""
+    """The ResNet-18 of torchvision with the usual stem for small pictures: 3 x 3, stride 1, no pooling."""
     try:
         from torchvision.models import resnet18
     except ModuleNotFoundError as error:
@@ -260,7 +270,7 @@ def fit(net: nn.Module, pictures: Pictures, epochs: int, plan: Plan, lr: float, 
         for x, y in batches(pictures.train, plan.batch_size, seed + epoch):
             loss = nn.functional.cross_entropy(net(shift(x)), y)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 5.0)
             optimizer.step()
             scheduler.step()
@@ -342,7 +352,9 @@ def plot(studies: dict[str, Study], supernet: Supernet, evaluator: evaluate.Shar
     axes = figure.subplots()
     for (name, study), color in zip(studies.items(), ("tab:blue", "tab:orange"), strict=True):
         done = [trial for trial in study.trials if trial.state == "complete"]
-        axes.scatter([t.values["macs"] / 1e6 for t in done], [t.values["accuracy"] for t in done], s=10, alpha=0.35, color=color)
+        axes.scatter(
+            [t.values["macs"] / 1e6 for t in done], [t.values["accuracy"] for t in done], s=10, alpha=0.35, color=color
+        )
         front = sorted((t.values["macs"] / 1e6, t.values["accuracy"]) for t in study.pareto_front)
         axes.step([m for m, _ in front], [a for _, a in front], where="post", color=color, label=f"{name}: front")
     given = supernet.original_point

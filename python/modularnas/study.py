@@ -119,7 +119,9 @@ class Study:
         """
         return self._engine.tell(_number(trial), outcome)
 
-    def tell_and_ask(self, outcomes: Mapping[Trial | int, Any] | Sequence[tuple[Trial | int, Any]], count: int = 1) -> list[Trial]:
+    def tell_and_ask(
+        self, outcomes: Mapping[Trial | int, Any] | Sequence[tuple[Trial | int, Any]], count: int = 1
+    ) -> list[Trial]:
         """Records outcomes and asks for `count` trials, with one write to the file."""
         pairs = outcomes.items() if isinstance(outcomes, Mapping) else outcomes
         return self._engine.tell_and_ask([(_number(trial), outcome) for trial, outcome in pairs], count)

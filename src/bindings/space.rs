@@ -1,5 +1,7 @@
 //! `SearchSpace`, `Decision` and `Point` for Python.
 
+#![expect(clippy::doc_link_with_quotes, reason = "the examples are Python, where [\"a\"] is a list")]
+
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 

@@ -541,6 +541,10 @@ struct PyObserver<'a> {
 }
 
 impl Observer for PyObserver<'_> {
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method is not general in its lifetime"
+    )]
     fn poll(&self) -> Result<()> {
         Python::with_gil(|py| py.check_signals()).map_err(foreign)
     }
@@ -643,8 +647,7 @@ impl PyAlgorithm {
         if value.hasattr("point")? {
             let fidelity = match attribute(value, "fidelity")?.map(|f| f.extract::<f64>()).transpose()? {
                 Some(fraction) if fraction > 0.0 && fraction < 1.0 => Fidelity::Partial(fraction),
-                None => Fidelity::Full,
-                Some(fraction) if fraction == 1.0 => Fidelity::Full,
+                None | Some(1.0) => Fidelity::Full,
                 Some(fraction) => {
                     let message = format!("a proposal has fidelity {fraction}; expected above 0 and up to 1");
                     return Err(to_py(py, Error::Search(message)));

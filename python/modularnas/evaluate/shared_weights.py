@@ -23,8 +23,8 @@ __all__ = ["SharedWeights"]
 class _Supernet(Protocol):
     """What is needed of a supernet; any object with these will do."""
 
-    space: Any
-
+    @property
+    def space(self) -> Any: ...
     def derive(self, point: Any, *, share: bool = False) -> nn.Module: ...
     def cost(self, points: Any) -> dict[str, Any]: ...
 
@@ -69,7 +69,9 @@ class SharedWeights:
         costs: bool = True,
     ) -> None:
         if not (hasattr(supernet, "derive") and hasattr(supernet, "space")):
-            raise EvaluationError(f"SharedWeights is given a {type(supernet).__name__}; expected a supernet from mn.rewrite")
+            raise EvaluationError(
+                f"SharedWeights is given a {type(supernet).__name__}; expected a supernet from mn.rewrite"
+            )
         if not callable(score):
             raise EvaluationError(f"score is a {type(score).__name__}; expected a function score(net) -> float or dict")
         if batch_norm not in POLICIES:
@@ -121,9 +123,10 @@ class SharedWeights:
         for name, value in (score if isinstance(score, dict) else {self.metric: score}).items():
             if isinstance(value, Tensor) and value.numel() == 1:
                 value = value.item()
-            if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            if isinstance(value, bool) or not isinstance(value, numbers.Real):
                 raise EvaluationError(
-                    f"trial {trial.number}: score returned {value!r} for '{name}'; expected a number or a dict of numbers"
+                    f"trial {trial.number}: score returned {value!r} for '{name}'; "
+                    "expected a number or a dict of numbers"
                 )
             values[name] = float(value)
         return values

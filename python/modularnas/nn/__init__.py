@@ -1,4 +1,4 @@
-"""What runs inside a supernet in the place of the user's modules: `mixed` (a choice of ops), `elastic` (sliced weights).
+"""What runs in a supernet in the place of the user's modules: `mixed` (a choice of ops), `elastic` (sliced weights).
 
 The room knows torch alone. A module here has one attribute that says which choice is active and changes nothing else
 in the network around it.

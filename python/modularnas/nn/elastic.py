@@ -46,7 +46,7 @@ class _ElasticConv(nn.modules.conv._ConvNd):
 
     def forward(self, input: Tensor) -> Tensor:
         """As torch's convolution of the active size."""
-        return self._conv_forward(input, self.active_weight(), self.bias)  # type: ignore[no-any-return]
+        return self._conv_forward(input, self.active_weight(), self.bias)
 
 
 class ElasticConv1d(_ElasticConv, nn.Conv1d):

@@ -21,7 +21,9 @@ _CLASSES: dict[str, tuple[type[nn.Module], ...]] = {
 
 def _make(kind: str, slot: Slot, *args: Any, **kwargs: Any) -> nn.Module:
     if not 1 <= slot.dims <= 3:
-        raise RuleError(f"an op with a {kind} is meant for inputs (N, C, …) of 1 to 3 spatial dimensions, not {slot.dims}")
+        raise RuleError(
+            f"an op with a {kind} is meant for inputs (N, C, …) of 1 to 3 spatial dimensions, not {slot.dims}"
+        )
     return _CLASSES[kind][slot.dims - 1](*args, **kwargs)
 
 

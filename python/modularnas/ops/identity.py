@@ -48,7 +48,8 @@ class FactorizedReduce(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shapes as in the class."""
         x = torch.relu(x)
-        return self.norm(torch.cat([self.even(x), self.odd(x[:, :, 1:, 1:])], dim=1))
+        out: Tensor = self.norm(torch.cat([self.even(x), self.odd(x[:, :, 1:, 1:])], dim=1))
+        return out
 
 
 def _strides(slot: Slot) -> tuple[int, ...]:

@@ -23,9 +23,7 @@ def _unit(slot: Slot, out_channels: int, kernel_size: int, stride: Any, dilation
     channels = slot.in_channels
     return [
         nn.ReLU(),
-        dims.conv(
-            slot, channels, channels, kernel_size, stride=stride, dilation=dilation, groups=channels, bias=False
-        ),
+        dims.conv(slot, channels, channels, kernel_size, stride=stride, dilation=dilation, groups=channels, bias=False),
         dims.conv(slot, channels, out_channels, 1, bias=False),
         dims.batch_norm(slot, out_channels),
     ]

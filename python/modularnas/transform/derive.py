@@ -86,7 +86,7 @@ def _copy(supernet: Supernet, codes: list[int], memo: dict[int, Any]) -> nn.Modu
     for switch, code in reversed(list(zip(supernet._switches, codes, strict=True))):
         if isinstance(switch, MixedOp) and code >= 0:
             memo[id(switch)] = copy.deepcopy(switch.candidates[code], memo)
-    return copy.deepcopy(supernet.model, memo)  # type: ignore[no-any-return]
+    return copy.deepcopy(supernet.model, memo)
 
 
 def _restore(conv: _ElasticConv, code: int) -> None:
@@ -94,7 +94,7 @@ def _restore(conv: _ElasticConv, code: int) -> None:
     conv.activate(code)
     given_class = conv.given_class
     del conv.given_class, conv.sizes
-    conv.__class__ = given_class
+    conv.__class__ = given_class  # type: ignore[assignment]  # mypy knows no change of class
 
 
 def _plain(net: nn.Module) -> nn.Module:

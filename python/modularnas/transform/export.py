@@ -111,7 +111,8 @@ def load_export(folder: str | Path) -> nn.Module:
     if not path.is_file():
         raise ExportError(f"'{folder}' has no model.py; expected a folder written by mn.export")
     spec = importlib.util.spec_from_file_location("exported_model", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault("exported_model", module)
     spec.loader.exec_module(module)

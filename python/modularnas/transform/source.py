@@ -63,7 +63,9 @@ def read_safetensors(path):
     for name, entry in json.loads(data[8:start]).items():
         if name != "__metadata__":
             low, high = entry["data_offsets"]
-            flat = torch.frombuffer(data, dtype=torch.uint8, offset=start + low, count=high - low) if high > low else torch.empty(0, dtype=torch.uint8)
+            flat = torch.empty(0, dtype=torch.uint8)
+            if high > low:
+                flat = torch.frombuffer(data, dtype=torch.uint8, offset=start + low, count=high - low)
             tensors[name] = flat.clone().view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return tensors
 
@@ -173,7 +175,8 @@ class _Writer:
         if all(key.isidentifier() for key, _ in parts):
             inner = "".join(f"{indent}{key}={part},\n" for key, part in parts)
         else:
-            inner = indent + "**{\n" + "".join(f"{indent}    {key!r}: {part},\n" for key, part in parts) + indent + "},\n"
+            items = "".join(f"{indent}    {key!r}: {part},\n" for key, part in parts)
+            inner = f"{indent}**{{\n{items}{indent}}},\n"
         return f"{name}(\n{inner}{end})"
 
     def _class(self, name: str, body: str) -> str:
@@ -212,7 +215,9 @@ class _Writer:
             self.imports.add(f"from {value.__module__} import {value.__qualname__} as {name}")
         else:
             where = f"{getattr(value, '__module__', '?')}.{getattr(value, '__qualname__', value)}"
-            raise ExportError(f"'{path}' calls {where}, which is not part of torch; it cannot be written as plain source")
+            raise ExportError(
+                f"'{path}' calls {where}, which is not part of torch; it cannot be written as plain source"
+            )
 
     def ties(self, net: nn.Module) -> list[str]:
         """Statements that make shared modules and parameters one again after loading."""
@@ -248,7 +253,8 @@ def _empty(tensor: Tensor) -> str:
 def _literal(tensor: Tensor, path: str) -> str:
     if tensor.numel() > 4096:
         raise ExportError(f"'{path}' has a constant of {tensor.numel()} elements; register it as a persistent buffer")
-    return f"torch.tensor({tensor.tolist()!r}, dtype={tensor.dtype})".replace("inf", "float('inf')").replace("nan", "float('nan')")
+    source = f"torch.tensor({tensor.tolist()!r}, dtype={tensor.dtype})"
+    return source.replace("inf", "float('inf')").replace("nan", "float('nan')")
 
 
 class _OneLevel(fx.Tracer):
@@ -308,7 +314,7 @@ def _constructor(module: nn.Module, path: str) -> str:
 
 
 _MISSING = object()
-_FLAGS: dict[str, Callable[[nn.Module], Any]] = {
+_FLAGS: dict[str, Callable[[nn.MultiheadAttention], Any]] = {
     "add_bias_kv": lambda m: m.bias_k is not None,
     "out_proj_bias": lambda m: m.out_proj.bias is not None,
 }
@@ -355,5 +361,3 @@ def _check_layer(module: nn.Module, expression: str, path: str) -> None:
 
     if shapes(again) != shapes(module):
         raise ExportError(f"'{path}' ({type(module).__name__}) is not what its constructor {expression} makes")
-
-

@@ -39,14 +39,17 @@ def replace(
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
-        >>> rules = [mn.rules.replace(nn.Conv2d, ["original", "dw_conv_3x3"]), mn.rules.replace(nn.ReLU, [nn.ReLU, nn.SiLU])]
+        >>> convs = mn.rules.replace(nn.Conv2d, ["original", "dw_conv_3x3"])
+        >>> rules = [convs, mn.rules.replace(nn.ReLU, [nn.ReLU, nn.SiLU])]
         >>> mn.rewrite(net, rules, example=torch.randn(1, 3, 8, 8)).space.size
         4
     """
     classes = target if isinstance(target, tuple) else (target,)
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-            raise RuleError(f"replace is given {cls!r} as its target; expected a torch.nn.Module class or a tuple of them")
+            raise RuleError(
+                f"replace is given {cls!r} as its target; expected a torch.nn.Module class or a tuple of them"
+            )
     return _rule("replace", lambda module: isinstance(module, classes), candidates, where)
 
 
@@ -70,9 +73,7 @@ def slots(candidates: Sequence[Candidate], where: Where | None = None) -> Rule:
     return _rule("slots", lambda module: isinstance(module, Slot), candidates, where)
 
 
-def _rule(
-    name: str, target: Callable[[nn.Module], bool], candidates: Sequence[Candidate], where: Where | None
-) -> Rule:
+def _rule(name: str, target: Callable[[nn.Module], bool], candidates: Sequence[Candidate], where: Where | None) -> Rule:
     if isinstance(candidates, str) or not isinstance(candidates, Sequence) or not candidates:
         raise RuleError(f"{name} is given {candidates!r} as candidates; expected a list of one or more ops")
     builds: dict[str, Build | None] = {}
@@ -91,16 +92,18 @@ def _named(candidate: Candidate) -> tuple[str, Build | None]:
         return candidate, registry.find(candidate)
     if not callable(candidate):
         raise RuleError(
-            f"a candidate is {candidate!r}; expected the name of an op, a function of a slot, a module class or 'original'"
+            f"a candidate is {candidate!r}; "
+            "expected the name of an op, a function of a slot, a module class or 'original'"
         )
     label = getattr(candidate, "__name__", type(candidate).__name__)
     if isinstance(candidate, type) and not _needs_an_argument(candidate):
-        return label, lambda slot: candidate()  # type: ignore[call-arg]
+        return label, lambda slot: candidate()
     return label, candidate
 
 
 def _needs_an_argument(cls: type) -> bool:
     return any(
-        parameter.default is parameter.empty and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         for parameter in inspect.signature(cls).parameters.values()
     )
