@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map, tree_map_only
 
 from modularnas import _core
 from modularnas.errors import NetworkError, RuleError
@@ -16,7 +17,7 @@ from modularnas.ops.registry import Build
 from modularnas.ops.slot import Slot
 from modularnas.transform.rules.rule import Rule
 from modularnas.transform.supernet import Supernet
-from modularnas.transform.trace import Example, Trace, trace
+from modularnas.transform.trace import Call, Example, Trace, call_arguments, trace
 
 __all__ = ["rewrite"]
 
@@ -52,12 +53,16 @@ def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplac
     rules = [rules] if isinstance(rules, Rule) else list(rules)
     for rule in rules:
         if not isinstance(rule, Rule):
-            raise RuleError(f"a rule is a {type(rule).__name__}; expected one made by mn.rules, such as mn.rules.kernel_size(3, 5)")
+            raise RuleError(
+                f"a rule is a {type(rule).__name__}; expected one made by mn.rules, such as mn.rules.kernel_size(3, 5)"
+            )
     if not rules:
         raise RuleError("rewrite is given no rules; give at least one, such as mn.rules.kernel_size(3, 5)")
-    traced = trace(model, example)
-    plan = _core.plan_rewrite({"nodes": traced.records}, [rule.applied(model) for rule in rules])
-    builds = _builds(model, rules)
+    traced = trace(model, *call_arguments(example))
+    applied = [rule.applied(model) for rule in rules]
+    plan = _core.plan_rewrite({"nodes": traced.records}, applied)
+    _check_conditions(plan, traced)
+    builds = {path: rule.candidates for rule, data in zip(rules, applied, strict=True) for path in data["targets"]}
     if not inplace:
         model = copy.deepcopy(model)
     # One (module, activate) for each decision; built before any is put in place, so that a candidate that contains the
@@ -68,14 +73,15 @@ def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplac
         if action["action"] == "choice":
             path = action["path"]
             choices[path], costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced)
-    cost_model = plan.cost_model(costs)
     switches: list[Any] = []
     _grow(model, plan)
     for action in plan.actions:
         given = model.get_submodule(action["path"])
         if action["action"] == "kernel":
             paddings = action["paddings"] or [None] * len(action["sizes"])
-            sizes = [(size, padding and tuple(padding)) for size, padding in zip(action["sizes"], paddings, strict=True)]
+            sizes = [
+                (size, padding and tuple(padding)) for size, padding in zip(action["sizes"], paddings, strict=True)
+            ]
             switches.append(elastic_conv(given, sizes))
         else:
             switches.append(choices[action["path"]])
@@ -84,20 +90,33 @@ def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplac
         given = model.get_submodule(path)
         mixed.train(given.training)
         model = _put(model, given, mixed)
-    return Supernet(model, plan, switches, cost_model)
+    return Supernet(model, plan, switches, costs)
 
 
-def _builds(model: nn.Module, rules: Sequence[Rule]) -> dict[str, dict[str, Build | None]]:
-    return {path: rule.candidates for rule in rules if rule.candidates for path in rule.applied(model)["targets"]}
+def _check_conditions(plan: _core.RewritePlan, traced: Trace) -> None:
+    """A decision inside a replaced module ends with it, so nothing else may use what it decides on."""
+    choices = [action["path"] for action in plan.actions if action["action"] == "choice"]
+    for action in plan.actions:
+        path = action["path"]
+        for outer in choices:
+            if path.startswith(f"{outer}.") and outer not in traced.around[path]:
+                raise RuleError(
+                    f"'{path}' is also used outside of '{outer}', so it cannot vary inside of it while '{outer}' is "
+                    "replaced; leave one of them out by where="
+                )
 
 
 def _mixed_op(
-    model: nn.Module, path: str, names: list[str], builds: dict[str, Build | None], traced: Trace
+    model: nn.Module, path: str, names: list[str], builds: dict[str, Build | None] | None, traced: Trace
 ) -> tuple[MixedOp, dict[str, dict[str, int]]]:
+    assert builds is not None
     given = model.get_submodule(path)
-    if path not in traced.inputs or path not in traced.outputs:
-        raise RuleError(f"'{path}' did not run on the example, so candidates cannot be fitted to it; leave it out by where=")
-    slot = _slot(given, traced.inputs[path], traced.outputs[path])
+    calls = traced.calls.get(path)
+    if not calls or calls[0].input_shape is None or calls[0].output_shape is None:
+        raise RuleError(
+            f"'{path}' did not run on the example, so candidates cannot be fitted to it; leave it out by where="
+        )
+    slot = _slot(given, calls[0].input_shape, calls[0].output_shape)
     device, dtype = _place(given, model)
     modules: list[nn.Module] = []
     costs: dict[str, dict[str, int]] = {}
@@ -111,31 +130,46 @@ def _mixed_op(
         except RuleError as error:
             raise RuleError(f"candidate '{name}' of '{path}': {error}") from error
         except Exception as error:
-            raise RuleError(f"candidate '{name}' cannot be built for '{path}' ({slot}): {type(error).__name__}: {error}") from error
+            raise RuleError(
+                f"candidate '{name}' cannot be built for '{path}' ({slot}): {type(error).__name__}: {error}"
+            ) from error
         if not isinstance(candidate, nn.Module):
-            raise RuleError(f"candidate '{name}' of '{path}' is a {type(candidate).__name__}; expected a torch.nn.Module")
+            raise RuleError(
+                f"candidate '{name}' of '{path}' is a {type(candidate).__name__}; expected a torch.nn.Module"
+            )
         candidate = candidate.to(device=device, dtype=dtype)
-        costs[name] = _fit(candidate, name, path, slot, device, dtype)
+        costs[name] = _fit(candidate, f"candidate '{name}' of '{path}'", calls, device)
         modules.append(candidate)
     return MixedOp(names, modules), costs
 
 
-def _fit(
-    candidate: nn.Module, name: str, path: str, slot: Slot, device: torch.device, dtype: torch.dtype
-) -> dict[str, int]:
-    """The cost of a candidate, if it gives the output that its place needs."""
-    assert slot.input_shape is not None
-    try:
-        seen = trace(candidate, torch.zeros(slot.input_shape, device=device, dtype=dtype))
-    except NetworkError as error:
-        raise RuleError(f"candidate '{name}' of '{path}' does not run on its input {tuple(slot.input_shape)}: {error}") from error
-    found = seen.outputs.get("")
-    if found != slot.output_shape:
-        raise RuleError(
-            f"candidate '{name}' of '{path}' gives shape {tuple(found or ())} for the input {tuple(slot.input_shape)}; "
-            f"expected {tuple(slot.output_shape or ())}"
-        )
-    return seen.cost
+def _fit(candidate: nn.Module, name: str, calls: list[Call], device: torch.device) -> dict[str, int]:
+    """The cost of a candidate over all calls of its place, if each gives what is needed there."""
+    total: dict[str, int] = {}
+    for call in calls:
+        args, kwargs = tree_map_only(Tensor, lambda t: torch.zeros_like(t, device=device), (call.args, call.kwargs))
+        given = _shapes(args[0] if len(args) == 1 and not kwargs else (*args, kwargs))
+        try:
+            seen = trace(candidate, args, kwargs)
+        except NetworkError as error:
+            raise RuleError(f"{name} does not run on its input {given}: {error.__cause__}") from error
+        found, expected = _shapes(seen.calls[""][0].output), _shapes(call.output)
+        if found != expected:
+            raise RuleError(f"{name} gives {found} for the input {given}; expected {expected}")
+        for metric, value in seen.cost.items():
+            total[metric] = value if metric == "params" else total.get(metric, 0) + value
+    return total
+
+
+def _shapes(value: Any) -> str:
+    """Nested values with the shape in the place of each tensor, as text."""
+
+    def shape(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return tuple(leaf.shape)
+        return leaf if leaf is None or isinstance(leaf, (bool, int, float, str)) else type(leaf).__name__
+
+    return str(tree_map(shape, value))
 
 
 def _slot(given: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -> Slot:
@@ -179,11 +213,11 @@ def _place(given: nn.Module, model: nn.Module) -> tuple[torch.device, torch.dtyp
 
 def _grow(model: nn.Module, plan: _core.RewritePlan) -> None:
     """Surrounds the kernels that the plan makes elastic, up to their largest size."""
-    weights = {_weight(a["path"]): model.get_submodule(a["path"]).weight for a in plan.actions if a["action"] == "kernel"}
+    paths = [_weight(action["path"]) for action in plan.actions if action["action"] == "kernel"]
+    weights: dict[str, Tensor] = {path: model.get_parameter(path) for path in paths}
     for path, weight in plan.grow(weights).items():
         module = model.get_submodule(path.rpartition(".")[0])
-        given = module.weight
-        module.weight = nn.Parameter(weight.contiguous(), requires_grad=given.requires_grad)
+        module.weight = nn.Parameter(weight.contiguous(), requires_grad=weights[path].requires_grad)
 
 
 def _weight(path: str) -> str:

@@ -33,14 +33,19 @@ class Supernet(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, plan: _core.RewritePlan, switches: Sequence[Any], cost_model: _core.CostModel
+        self,
+        model: nn.Module,
+        plan: _core.RewritePlan,
+        switches: Sequence[Any],
+        costs: dict[str, dict[str, dict[str, int]]],
     ) -> None:
         super().__init__()
         self.model = model
         self.training = model.training
         self._plan = plan
         self._switches = list(switches)
-        self._cost_model = cost_model
+        self._costs = costs  # of the candidates, by path and name
+        self._cost_model = plan.cost_model(costs)
         self._codes: tuple[int, ...] = (-2,) * len(self._switches)
         self._seed: int | None = None
         self._step = 0
@@ -155,6 +160,13 @@ class Supernet(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Goes on at the step of a `state_dict`."""
         self._step = int(state)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_cost_model"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._cost_model = self._plan.cost_model(self._costs)
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils import parametrize
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from modularnas.errors import NetworkError
 from modularnas.ops.slot import Slot
@@ -32,20 +32,40 @@ Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 
 @dataclass
+class Call:
+    """One call of a module; its tensors are on the device "meta": shape and dtype without memory."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any = None
+
+    @property
+    def input_shape(self) -> torch.Size | None:
+        """Shape of the first tensor that it was given."""
+        return _first_shape((self.args, self.kwargs))
+
+    @property
+    def output_shape(self) -> torch.Size | None:
+        """Shape of the first tensor that it returned."""
+        return _first_shape(self.output)
+
+
+@dataclass
 class Trace:
     """What one forward showed.
 
     Attributes:
         records: one record a module, parents first, as the native half reads them.
-        inputs: shape of the first tensor each module was given, by path; only of modules that ran.
-        outputs: shape of the first tensor each module returned, by path.
+        calls: every call of each module, by path; only of modules that ran.
+        around: for each module, by path, the paths of those without which it does not run: itself and whatever holds
+            every use of it.
         cost: params, macs and activation bytes of the whole model.
     """
 
     records: list[dict[str, Any]]
-    inputs: dict[str, torch.Size]
-    outputs: dict[str, torch.Size]
-    cost: dict[str, int] = field(default_factory=dict)
+    calls: dict[str, list[Call]]
+    around: dict[str, set[str]]
+    cost: dict[str, int]
 
 
 def call_arguments(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -57,19 +77,22 @@ def call_arguments(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (example,), {}
 
 
-def trace(model: nn.Module, example: Example) -> Trace:
-    """Runs `model` on `example` and records its modules.
+def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
+    """Runs `model` on an example's arguments and records its modules.
 
     Raises:
-        NetworkError: if the model does not run on the example; the cause is chained.
+        NetworkError: if the model does not run on them; the cause is chained.
     """
     try:
-        seen = _observe(model, example, fake=True)
+        # The structure is copied, not the tensors: a forward may set attributes, but writes no real tensor here.
+        tensors = [*model.parameters(), *model.buffers()]
+        seen = _observe(copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}), args, kwargs, fake=True)
     except Exception:
         try:
             # Not everything has a fake form (custom kernels, values that decide the control flow).
-            seen = _observe(copy.deepcopy(model), example, fake=False)
+            seen = _observe(copy.deepcopy(model), args, kwargs, fake=False)
         except Exception as error:
+            example = args[0] if len(args) == 1 and not kwargs else kwargs or args
             raise NetworkError(
                 f"the model {type(model).__name__} does not run on example={_describe(example)}: "
                 f"{type(error).__name__}: {error}"
@@ -79,8 +102,7 @@ def trace(model: nn.Module, example: Example) -> Trace:
 
 @dataclass
 class _Seen:
-    inputs: dict[str, torch.Size] = field(default_factory=dict)
-    outputs: dict[str, list[torch.Size]] = field(default_factory=lambda: defaultdict(list))
+    calls: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
     macs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     activation_bytes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -89,7 +111,7 @@ class _CountMacs(TorchDispatchMode):
     """Adds the multiply-accumulates of every operator to the modules that are running."""
 
     def __init__(self, running: list[str], macs: dict[str, int]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.running = running
         self.macs = macs
 
@@ -105,26 +127,21 @@ class _CountMacs(TorchDispatchMode):
         return out
 
 
-def _observe(model: nn.Module, example: Example, *, fake: bool) -> _Seen:
+def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, fake: bool) -> _Seen:
     seen = _Seen()
     running: list[str] = []
-    args, kwargs = call_arguments(example)
 
     def enter(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
             running.append(path)
-            shape = _first_shape((args, kwargs))
-            if shape is not None:
-                seen.inputs.setdefault(path, shape)
+            seen.calls[path].append(Call(*_meta((args, kwargs))))
 
         return hook
 
     def leave(path: str, leaf: bool) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             running.pop()
-            shape = _first_shape(output)
-            if shape is not None:
-                seen.outputs[path].append(shape)
+            seen.calls[path][-1].output = _meta(output)
             if leaf:
                 size = sum(t.numel() * t.element_size() for t in tree_leaves(output) if isinstance(t, Tensor))
                 for around in {*running, path}:
@@ -148,8 +165,20 @@ def _observe(model: nn.Module, example: Example, *, fake: bool) -> _Seen:
             args, kwargs = tree_map_only(Tensor, mode.from_tensor, (args, kwargs))
             stack.enter_context(mode)
         stack.enter_context(_CountMacs(running, seen.macs))
+        stack.enter_context(_plain_attention())
         model(*args, **kwargs)
     return seen
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Without the fused inference kernel of torch's attention layers, whose products no counter sees."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 @contextmanager
@@ -164,47 +193,50 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _records(model: nn.Module, seen: _Seen) -> Trace:
-    owners = _parameter_owners(model)
+    around = _around(model)
+    params: dict[str, int] = defaultdict(int)
+    for parameter, holders in _holders(model).items():
+        for path in set.intersection(*(around[holder] for holder in holders)):
+            params[path] += parameter.numel()
     records = []
     for path, module in model.named_modules():
-        params = sum(n for owner, n in owners.items() if _is_within(owner, path))
+        shapes = [call.output_shape for call in seen.calls.get(path, [])]
         records.append(
             {
                 "path": path,
                 "class": type(module).__name__,
                 **_kind(module, _sealed(model, module)),
                 "cost": {
-                    "params": params,
+                    "params": params[path],
                     "macs": seen.macs.get(path, 0),
                     "activation_bytes": seen.activation_bytes.get(path, 0),
                 },
-                "outputs": [list(shape) for shape in seen.outputs.get(path, [])],
+                "outputs": [list(shape) for shape in shapes if shape is not None],
             }
         )
-    outputs = {path: shapes[0] for path, shapes in seen.outputs.items()}
-    return Trace(records, seen.inputs, outputs, dict(records[0]["cost"]))
+    return Trace(records, dict(seen.calls), around, dict(records[0]["cost"]))
 
 
-def _parameter_owners(model: nn.Module) -> dict[str, int]:
-    """Number of parameters by the innermost module that holds every use of them."""
-    places: dict[Tensor, list[str]] = defaultdict(list)
+def _around(model: nn.Module) -> dict[str, set[str]]:
+    """For each module, by its first path, the first paths of all modules that every path to it leads through."""
+    first = {id(module): path for path, module in model.named_modules()}
+    around: dict[str, set[str]] = {}
+    chains: dict[str, set[str]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        own = first[id(module)]
+        chains[path] = {own} | (chains[path.rpartition(".")[0]] if path else set())
+        around[own] = around[own] & chains[path] if own in around else chains[path]
+    return around
+
+
+def _holders(model: nn.Module) -> dict[Tensor, list[str]]:
+    """For each parameter, the paths of the modules that have it."""
+    holders: dict[Tensor, list[str]] = defaultdict(list)
     for path, module in model.named_modules():
         for parameter in module._parameters.values():
             if parameter is not None:
-                places[parameter].append(path)
-    owners: dict[str, int] = defaultdict(int)
-    for parameter, paths in places.items():
-        common = paths[0].split(".") if paths[0] else []
-        for path in paths[1:]:
-            parts = path.split(".") if path else []
-            same = [a == b for a, b in zip(common, parts, strict=False)]
-            common = common[: same.index(False) if False in same else len(same)]
-        owners[".".join(common)] += parameter.numel()
-    return owners
-
-
-def _is_within(path: str, ancestor: str) -> bool:
-    return ancestor == "" or path == ancestor or path.startswith(ancestor + ".")
+                holders[parameter].append(path)
+    return holders
 
 
 def _kind(module: nn.Module, sealed: str | None) -> dict[str, Any]:
@@ -238,6 +270,10 @@ def _sealed(model: nn.Module, module: nn.Module) -> str | None:
         return f"its class {type(module).__name__} has its own forward"
     holders = sum(1 for other in model.modules() for p in other._parameters.values() if p is module.weight)
     return "its weight is shared with another module" if holders > 1 else None
+
+
+def _meta(value: Any) -> Any:
+    return tree_map_only(Tensor, lambda t: torch.empty(t.shape, dtype=t.dtype, device="meta"), value)
 
 
 def _first_shape(value: Any) -> torch.Size | None:
