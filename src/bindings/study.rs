@@ -519,7 +519,9 @@ impl PyEvaluator<'_> {
 
 /// An exception as Python prints it, its message first.
 fn traceback(py: Python<'_>, error: &PyErr) -> PyResult<String> {
-    let lines = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?;
+    let lines = py
+        .import("traceback")?
+        .call_method1("format_exception", (error.get_type(py), error.value(py), error.traceback(py)))?;
     let text = PyString::new(py, "").call_method1("join", (lines,))?;
     Ok(format!("{error}\n{text}"))
 }

@@ -39,6 +39,5 @@ def create(name: str, **settings: Any) -> Algorithm:
         >>> mn.search.create("regularized_evolution", population=20)
         RegularizedEvolution(population=20, sample=25)
     """
-    if name not in _CLASSES:
-        _core.complete_settings(name, {})  # raises, with near matches
+    _core.complete_settings(name, settings)  # raises for an unknown name or setting, with near matches
     return _CLASSES[name](**settings)

@@ -62,7 +62,12 @@ def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplac
     applied = [rule.applied(model) for rule in rules]
     plan = _core.plan_rewrite({"nodes": traced.records}, applied)
     _check_conditions(plan, traced)
-    builds = {path: rule.candidates for rule, data in zip(rules, applied, strict=True) for path in data["targets"]}
+    builds = {
+        path: rule.candidates
+        for rule, data in zip(rules, applied, strict=True)
+        if rule.candidates is not None
+        for path in data["targets"]
+    }
     if not inplace:
         model = copy.deepcopy(model)
     # One (module, activate) for each decision; built before any is put in place, so that a candidate that contains the
@@ -107,9 +112,8 @@ def _check_conditions(plan: _core.RewritePlan, traced: Trace) -> None:
 
 
 def _mixed_op(
-    model: nn.Module, path: str, names: list[str], builds: dict[str, Build | None] | None, traced: Trace
+    model: nn.Module, path: str, names: list[str], builds: dict[str, Build | None], traced: Trace
 ) -> tuple[MixedOp, dict[str, dict[str, int]]]:
-    assert builds is not None
     given = model.get_submodule(path)
     calls = traced.calls.get(path)
     if not calls or calls[0].input_shape is None or calls[0].output_shape is None:
