@@ -303,7 +303,10 @@ def test_spaces_are_joined():
 @pytest.mark.parametrize(
     ("decisions", "message"),
     [
-        (3, "a search space is given as a int; expected a dict of name to choice(...), integer(...), real(...) or subset(...)"),
+        (
+            3,
+            "a search space is given as a int; expected a dict of name to choice(...), integer(...), real(...) or subset(...)",
+        ),
         ({"a": 3}, "decision 'a' is a int; expected choice(...), integer(...), real(...) or subset(...)"),
         ({"": mn.choice([1])}, "decision number 0 has an empty name; give it one"),
         ({"a": mn.choice([])}, "decision 'a': has no choices; give at least one"),
@@ -348,7 +351,9 @@ def test_wrong_texts_are_explained():
 
 # Properties over random spaces
 
-LABELS = st.one_of(st.integers(-9, 9), st.text("abc", max_size=3), st.none(), st.tuples(st.integers(0, 3), st.text("xy")))
+LABELS = st.one_of(
+    st.integers(-9, 9), st.text("abc", max_size=3), st.none(), st.tuples(st.integers(0, 3), st.text("xy"))
+)
 
 
 def domains(real):
@@ -388,7 +393,11 @@ QUICK = hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
 def test_samples_of_any_space_are_points(space, seed):
     for point in space.samples(5, seed=seed):
         space.check(point)
-        for twin in (space.point(dict(point)), space.point(json.loads(point.to_json())), pickle.loads(pickle.dumps(point))):
+        for twin in (
+            space.point(dict(point)),
+            space.point(json.loads(point.to_json())),
+            pickle.loads(pickle.dumps(point)),
+        ):
             assert twin == point
             assert hash(twin) == hash(point)
         row = space.encode([point])
@@ -423,12 +432,10 @@ def test_every_rank_of_any_discrete_space_is_one_point(space):
 
 @QUICK
 @hypothesis.given(spaces(), st.integers(0, 1000))
-def test_neighbours_in_any_space_are_other_points_and_mutual(space, seed):
+def test_neighbours_in_any_space_are_other_points(space, seed):
     point = space.sample(seed=seed)
     near = space.neighbours(point)
     assert point not in near
     assert len(set(near)) == len(near)
     for other in near:
         space.check(other)
-        changed = {name for name in {*point, *other} if point.get(name, ...) != other.get(name, ...)}
-        assert changed

@@ -121,7 +121,9 @@ class _AlgorithmLaws:
                 file = pathlib.Path(folder) / f"{name}.db"
                 for cut in (*cuts, len(whole)):
                     resumed = self.run(cut, self.study(storage=file))
-                _equal(_story(resumed), _story(whole), f"cut {name} and resumed from its file, the run goes on otherwise")
+                _equal(
+                    _story(resumed), _story(whole), f"cut {name} and resumed from its file, the run goes on otherwise"
+                )
 
     def check_order(self, trials: int) -> None:
         """Trials told one by one and together give the same next proposals."""
