@@ -849,9 +849,10 @@ fn described(value: &Bound<'_, PyAny>) -> String {
         return "None".into();
     }
     let class = value.get_type().name().map_or_else(|_| "?".to_string(), |name| name.to_string());
+    let article = if class.starts_with(['a', 'e', 'i', 'o', 'A', 'E', 'I', 'O']) { "an" } else { "a" };
     match value.repr() {
-        Ok(text) if text.to_string().chars().count() <= 60 => format!("a {class} ({text})"),
-        _ => format!("a {class}"),
+        Ok(text) if text.to_string().chars().count() <= 60 => format!("{article} {class} ({text})"),
+        _ => format!("{article} {class}"),
     }
 }
 

@@ -74,7 +74,7 @@ def test_settings_have_defaults_and_can_be_read():
         (
             lambda: study(3),
             mn.StudyError,
-            "the algorithm is a int (3); expected one of mn.search, such as mn.search.Random(), or an object with "
+            "the algorithm is an int (3); expected one of mn.search, such as mn.search.Random(), or an object with "
             "ask(context, count) and tell(context, finished)",
         ),
         (

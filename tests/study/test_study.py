@@ -111,7 +111,7 @@ def test_wrong_arguments_are_explained(tmp_path):
         study().optimize(measure, trials=1, workers=0, progress=False)
     with pytest.raises(mn.StudyError, match="objective 's' is a str"):
         study(objectives={"s": "up"})
-    with pytest.raises(mn.EvaluationError, match="the evaluator is a int"):
+    with pytest.raises(mn.EvaluationError, match="the evaluator is an int"):
         study().optimize(3, trials=1, progress=False)
     with pytest.raises(mn.StudyError, match="the algorithm is"):
         study(algorithm=7)
