@@ -109,6 +109,15 @@ def _check_conditions(plan: _core.RewritePlan, traced: Trace) -> None:
                     f"'{path}' is also used outside of '{outer}', so it cannot vary inside of it while '{outer}' is "
                     "replaced; leave one of them out by where="
                 )
+    for ways in traced.shared:
+        # Every way to a shared parameter can be cut on its own: whether it is left is no product of decisions.
+        cuts = [sorted(way.intersection(choices).difference(set.intersection(*ways))) for way in ways]
+        if all(cuts):
+            first, second = list(dict.fromkeys(way[0] for way in cuts))[:2]
+            raise RuleError(
+                f"'{first}' and '{second}' share a parameter, so only one of them can be replaced; "
+                "leave one out by where="
+            )
 
 
 def _mixed_op(
@@ -182,11 +191,12 @@ def _slot(given: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -
         slot = given
     else:
         inside, outside = _channels(given, input_shape, output_shape)
-        slot = Slot(inside, outside, _stride(given, input_shape, output_shape))
+        slot = Slot(inside, outside, 1 if hasattr(given, "in_features") else _stride(given, input_shape, output_shape))
         slot.bias = getattr(given, "bias", None) is not None if hasattr(given, "bias") else True
         size = getattr(given, "kernel_size", None)
         slot.kernel_size = size[0] if isinstance(size, tuple) and len(set(size)) == 1 else size
-        object.__setattr__(slot, "original", given)  # a reference, not a child
+        slot.features_last = hasattr(given, "in_features")
+        slot._given = [given]
     slot.input_shape, slot.output_shape = input_shape, output_shape
     return slot
 
