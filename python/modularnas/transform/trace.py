@@ -9,6 +9,7 @@ serialised, and the model is left as it was.
 from __future__ import annotations
 
 import copy
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -163,6 +164,7 @@ def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *,
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.random.fork_rng(devices=[]))
         if fake:
+            stack.enter_context(_quiet(torch._subclasses.fake_tensor.log))
             mode = FakeTensorMode(allow_non_fake_inputs=True)
             args, kwargs = tree_map_only(Tensor, mode.from_tensor, (args, kwargs))
             stack.enter_context(mode)
@@ -170,6 +172,17 @@ def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *,
         stack.enter_context(_plain_attention())
         model(*args, **kwargs)
     return seen
+
+
+@contextmanager
+def _quiet(log: logging.Logger) -> Iterator[None]:
+    """Without a log: its errors are raised as well, and become one of ours."""
+    before = log.disabled  # not the level, which torch sets whenever it likes
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 @contextmanager
