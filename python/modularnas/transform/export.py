@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib.util
 import inspect
 import json
@@ -107,13 +108,16 @@ def load_export(folder: str | Path) -> nn.Module:
     path = Path(folder, "model.py")
     if not path.is_file():
         raise ExportError(f"'{folder}' has no model.py; expected a folder written by mn.export")
-    spec = importlib.util.spec_from_file_location("exported_model", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault("exported_model", module)
-    spec.loader.exec_module(module)
-    return module.load()  # type: ignore[no-any-return]
+    # One module for one source, where pickle finds the classes again.
+    name = f"exported_{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[name] = module
+    return sys.modules[name].load(path.with_name("weights.safetensors"))  # type: ignore[no-any-return]
 
 
 def _run(net: nn.Module, args: Any, kwargs: Any) -> tuple[dict[str, dict[str, Any]], Any]:

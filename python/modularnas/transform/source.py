@@ -290,9 +290,12 @@ def _trace_one_level(module: nn.Module, path: str, given: dict[str, Any]) -> tup
     for name in constants:
         delattr(module, name)
     untyped(graph)
-    for node in list(graph.nodes):
-        if node.op == "call_function" and node.target is torch._assert:
-            graph.erase_node(node)
+    for node in graph.nodes:
+        name = re.sub(r"_\d+$", "", str(node.target))
+        if node.op == "placeholder" and name in given and node.target != name:
+            # fx renames an argument whose value it takes as given, and keeps a default that may be another value.
+            node.target, node.args = name, (given[name],)
+            node._rename(name)
     return graph, constants
 
 
