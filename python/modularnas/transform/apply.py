@@ -111,7 +111,8 @@ def _check_conditions(plan: _core.RewritePlan, traced: Trace) -> None:
                 )
     for ways in traced.shared:
         # Every way to a shared parameter can be cut on its own: whether it is left is no product of decisions.
-        cuts = [sorted(way.intersection(choices).difference(set.intersection(*ways))) for way in ways]
+        common: set[str] = set.intersection(*ways)
+        cuts = [sorted(way.intersection(choices) - common) for way in ways]
         if all(cuts):
             first, second = list(dict.fromkeys(way[0] for way in cuts))[:2]
             raise RuleError(
