@@ -137,7 +137,10 @@ def test_a_study_can_be_used_from_several_threads_and_read_while_it_runs(tmp_pat
 @pytest.mark.parametrize("workers", [1, 3])
 def test_ctrl_c_raises_keyboard_interrupt_and_loses_nothing(tmp_path, workers):
     file = tmp_path / "run.db"
+    # A process started in the background of a shell ignores SIGINT, and so do its children.
     code = """
+        import signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         def slow(point):
             time.sleep(0.05)
             return total(point)

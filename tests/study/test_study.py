@@ -202,7 +202,8 @@ def test_the_front_is_what_nobody_dominates_within_the_constraints():
 
 LOOP = textwrap.dedent(
     """
-    import sys, time
+    import signal, sys, time
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
     import modularnas as mn
     space = mn.SearchSpace({f"d{i}": mn.choice(list(range(4))) for i in range(5)})
     algorithm = mn.search.RegularizedEvolution(population=8, sample=3)
