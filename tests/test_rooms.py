@@ -30,6 +30,11 @@ PYTHON = {
     "transform": {"errors", "ops", "nn"},
     "evaluate": {"errors"},
     "search": {"errors"},
+    "progress": {"study"},
+    "study": {"errors", "progress"},
+    "testing": set(),
+    "demo": {"errors", "evaluate", "rules", "search", "study", "transform"},
+    "cli": {"errors", "demo", "ops", "search", "__version__"},
 }
 
 #: What only one room may say.
@@ -61,6 +66,20 @@ def test_rust_arrows(room):
     for path in files(room):
         used = set(re.findall(r"\bcrate::(\w+)", code(path))) - {room}
         assert used <= RUST[room], f"{path.relative_to(ROOT)} uses {used - RUST[room]}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "src").rglob("*.rs")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_super_stays_in_the_room(path):
+    """`super::super` must not climb to another room, past the table above."""
+    place = path.relative_to(ROOT / "src")
+    level = len(place.parts) - (path.stem in ("mod", "lib"))
+    for climb in re.findall(r"(?:super::)+", code(path)):
+        assert climb.count("super::") < max(level, 1), f"{place} says {climb}"
+
+
+def test_every_room_of_the_package_is_in_the_table():
+    found = {path.stem for path in (ROOT / "python" / "modularnas").iterdir() if path.suffix in ("", ".py")}
+    assert found - {"__init__", "__main__", "__pycache__", "_torch", "py"} == set(PYTHON)
 
 
 @pytest.mark.parametrize("word", WORDS)

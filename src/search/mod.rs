@@ -13,6 +13,7 @@
 //!   of the seed and the told outcomes;
 //! - an empty answer of `ask` means that the space is exhausted.
 
+mod ageing;
 mod cma_es;
 mod differential_evolution;
 mod evolution;

@@ -165,8 +165,12 @@ impl Goals {
                 || high.is_some_and(f64::is_nan)
                 || low.zip(*high).is_some_and(|(l, h)| l > h)
             {
+                let text =
+                    |bound: &Option<f64>| bound.map_or("None".to_string(), |bound| format!("{bound:?}"));
                 return Err(Error::Study(format!(
-                    "constraint '{metric}' has bounds {low:?} and {high:?}; expected numbers with low <= high"
+                    "constraint '{metric}' is ({}, {}); expected (low, high) with low <= high",
+                    text(low),
+                    text(high)
                 )));
             }
             let column = metrics.iter().position(|m| m == metric).unwrap_or_else(|| {
@@ -348,7 +352,7 @@ mod tests {
                 .to_string()
         };
         assert!(bounds(None, None).starts_with("constraint 'm' has neither"));
-        assert!(bounds(Some(2.0), Some(1.0)).contains("low <= high"));
+        assert!(bounds(Some(2.0), Some(1.0)).starts_with("constraint 'm' is (2.0, 1.0); expected"));
         assert!(Goals::new(vec![], vec![]).is_err());
         assert!(Goals::new(vec![objective.clone(), objective], vec![]).is_err());
     }

@@ -439,3 +439,18 @@ def test_neighbours_in_any_space_are_other_points(space, seed):
     assert len(set(near)) == len(near)
     for other in near:
         space.check(other)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda space: space.sample(seed=-1), "a seed or count is -1; expected an int from 0 to 2**64 - 1"),
+        (lambda space: space.samples(-1), "a seed or count is -1; expected an int from 0 to 2**64 - 1"),
+        (lambda space: space.samples(1.5), "a seed or count is 1.5; expected an int from 0 to 2**64 - 1"),
+        (lambda space: mn.choice("xyz"), "choices are given as 'xyz'; expected a list of values"),
+    ],
+)
+def test_wrong_numbers_and_choices_are_explained(make, message):
+    with pytest.raises(mn.SpaceError) as error:
+        make(mn.SearchSpace({"a": mn.choice([1, 2])}))
+    assert str(error.value) == message

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 
 import pytest
 
@@ -240,3 +241,16 @@ def test_a_forked_child_is_told_to_open_the_study_itself(tmp_path):
     os.close(write)
     s.optimize(total, trials=6, progress=False)
     assert len(study(tmp_path / "run.db").trials) == 6
+
+
+def test_the_database_of_another_program_is_refused_and_left_as_it_was(tmp_path):
+    file = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("CREATE TABLE theirs (a)")
+        db.commit()
+    before = file.read_bytes()
+    space = mn.SearchSpace({"a": mn.choice([1, 2])})
+    with pytest.raises(mn.StorageError, match="is an SQLite database of another program; give another storage"):
+        mn.Study(space, mn.search.Random(), {"s": "max"}, storage=file)
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs.db"]
