@@ -70,6 +70,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// The generator of the `offset`-th proposal of this `ask`.
     #[must_use]
+    #[inline]
     pub fn rng(&self, offset: usize) -> Rng {
         stream(self.seed, self.next + offset as u64, "ask")
     }
@@ -82,6 +83,17 @@ pub trait SearchAlgorithm: Send {
     /// # Errors
     /// [`Error::Search`] if the algorithm cannot go on.
     fn ask(&self, cx: &Context<'_>, count: usize) -> Result<Vec<Proposal>>;
+
+    /// One proposal of [`SearchAlgorithm::ask`], written over `proposal` so that its memory is used again; false: there
+    /// is none. For loops in which an allocation counts; whoever writes it anew proposes exactly what `ask` does.
+    ///
+    /// # Errors
+    /// As [`SearchAlgorithm::ask`].
+    fn ask_into(&self, cx: &Context<'_>, proposal: &mut Proposal) -> Result<bool> {
+        let Some(asked) = self.ask(cx, 1)?.pop() else { return Ok(false) };
+        *proposal = asked;
+        Ok(true)
+    }
 
     /// Learns the outcomes of finished trials, in the order they finished.
     ///

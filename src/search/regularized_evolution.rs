@@ -10,8 +10,6 @@
 //! the paper's for CIFAR-10 (its section "Experiment Setup"). An ask costs O(sample + decisions), the memory is
 //! `population` points.
 
-use std::collections::VecDeque;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +17,8 @@ use super::individual::Individual;
 use super::operators::{mutate, select};
 use super::{Context, SearchAlgorithm, Settings, require};
 use crate::error::Result;
-use crate::space::SearchSpace;
-use crate::trial::{Goals, Proposal, Trial};
+use crate::space::{Point, SearchSpace};
+use crate::trial::{Fidelity, Goals, Proposal, Trial};
 
 /// Regularized (ageing) evolution (Real et al. 2018, arXiv 1802.01548): mutates the winner of a tournament among the
 /// last `population` trials; the oldest is forgotten.
@@ -47,42 +45,58 @@ impl Settings for RegularizedEvolution {
             format!("population is {}, expected 1 or more", self.population)
         })?;
         require(self.sample >= 1, Self::NAME, || format!("sample is {}, expected 1 or more", self.sample))?;
-        Ok(Box::new(Ageing { settings: self, alive: VecDeque::new() }))
+        Ok(Box::new(Ageing { settings: self, alive: Vec::new(), oldest: 0 }))
     }
 }
 
 struct Ageing {
     settings: RegularizedEvolution,
-    /// Oldest first.
-    alive: VecDeque<Individual>,
+    /// In a ring.
+    alive: Vec<Individual>,
+    /// Where the oldest stands once the ring is full.
+    oldest: usize,
+}
+
+impl Ageing {
+    fn propose(&self, cx: &Context<'_>, offset: usize, proposal: &mut Proposal) {
+        let rng = &mut cx.rng(offset);
+        proposal.fidelity = Fidelity::Full;
+        let started = cx.next + offset as u64 >= self.settings.population as u64;
+        if !started || self.alive.is_empty() {
+            proposal.parent = None;
+            cx.space.draw_into(&mut proposal.point, rng);
+            return;
+        }
+        let winner =
+            select::tournament(|i| &self.alive[i].score, self.alive.len(), self.settings.sample, rng);
+        let parent = &self.alive[winner];
+        proposal.parent = Some(parent.id);
+        proposal.point.clone_from(&parent.point);
+        mutate::one_decision_in(cx.space, &mut proposal.point, rng);
+    }
 }
 
 impl SearchAlgorithm for Ageing {
     fn ask(&self, cx: &Context<'_>, count: usize) -> Result<Vec<Proposal>> {
-        let propose = |offset: usize| {
-            let rng = &mut cx.rng(offset);
-            let started = cx.next + offset as u64 >= self.settings.population as u64;
-            if !started || self.alive.is_empty() {
-                return Proposal::new(cx.space.draw(rng));
-            }
-            let winner =
-                select::tournament(|i| &self.alive[i].score, self.alive.len(), self.settings.sample, rng);
-            let parent = &self.alive[winner];
-            Proposal {
-                parent: Some(parent.id),
-                ..Proposal::new(mutate::one_decision(cx.space, &parent.point, rng))
-            }
+        let propose = |offset| {
+            let mut proposal = Proposal::new(Point::new([], []));
+            self.propose(cx, offset, &mut proposal);
+            proposal
         };
         Ok((0..count).map(propose).collect())
     }
 
+    fn ask_into(&self, cx: &Context<'_>, proposal: &mut Proposal) -> Result<bool> {
+        self.propose(cx, 0, proposal);
+        Ok(true)
+    }
+
     fn tell(&mut self, cx: &Context<'_>, finished: &[Trial]) -> Result<()> {
         for trial in finished {
-            if let Some(individual) = Individual::of(trial, cx.goals) {
-                self.alive.push_back(individual);
-                if self.alive.len() > self.settings.population {
-                    self.alive.pop_front();
-                }
+            if self.alive.len() < self.settings.population {
+                self.alive.extend(Individual::of(trial, cx.goals));
+            } else if self.alive[self.oldest].become_of(trial, cx.goals) {
+                self.oldest = (self.oldest + 1) % self.settings.population;
             }
         }
         Ok(())
