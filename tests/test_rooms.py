@@ -18,7 +18,8 @@ RUST = {
     "transform": {"error", "space", "network"},
     "evaluate": {"error", "trial"},
     "study": {"error", "rng", "space", "trial", "search", "evaluate"},
-    "bindings": {"error", "rng", "space", "trial", "network", "search", "transform", "evaluate", "study"},
+    "benchmark": {"error", "space", "trial", "search", "evaluate"},
+    "bindings": {"error", "rng", "space", "trial", "network", "search", "transform", "evaluate", "benchmark", "study"},
 }
 
 #: Room of the package: the other rooms it may use (`_core` is everybody's).
@@ -30,6 +31,7 @@ PYTHON = {
     "transform": {"errors", "ops", "nn"},
     "evaluate": {"errors"},
     "search": {"errors"},
+    "benchmarks": {"errors", "search"},
 }
 
 #: What only one room may say.

@@ -19,11 +19,13 @@ pub mod tfrecord;
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 pub use cell::{Cell, MAX_EDGES, MAX_VERTICES};
 pub use hpo_taskset::{TaskSet, hpo_taskset};
 pub use nasbench_graph::{Graph, nasbench_graph};
 pub use nasbench_macro::nasbench_macro;
-pub use nasbench101::{nasbench101, nasbench101_space};
+pub use nasbench101::{cell_of, nasbench101, nasbench101_space};
 pub use nasbench201::nasbench201;
 pub use replay::{Curves, Replay, replay};
 pub use synthetic::synthetic;
@@ -80,6 +82,25 @@ pub trait Answers: Send + Sync {
         columns: &[usize],
         values: &mut [f64],
     ) -> std::result::Result<(), Refusal>;
+
+    /// [`Answers::answer`] for many points of a space without reals: `width` codes and one value a metric for each, NaN
+    /// where the benchmark refuses.
+    fn answer_all(
+        &self,
+        codes: &[i32],
+        width: usize,
+        fidelity: Fidelity,
+        columns: &[usize],
+        values: &mut [f64],
+    ) {
+        let mut point = Point::new([], []);
+        for (codes, values) in codes.chunks_exact(width).zip(values.chunks_exact_mut(columns.len())) {
+            point.set_codes(codes);
+            if self.answer(&point, fidelity, columns, values).is_err() {
+                values.fill(f64::NAN);
+            }
+        }
+    }
 }
 
 /// An evaluator that knows every answer.
@@ -221,6 +242,29 @@ impl Benchmark {
         values: &mut [f64],
     ) -> std::result::Result<(), Refusal> {
         self.answers.answer(point, fidelity, columns, values)
+    }
+}
+
+impl Benchmark {
+    /// Some metrics of many points of a space without reals, by all threads: a row of codes and a row of values for
+    /// each, NaN where the benchmark refuses.
+    ///
+    /// # Errors
+    /// [`Error::Space`] for codes that are no point of the space.
+    pub fn answer_all(&self, codes: &[i32], fidelity: Fidelity, columns: &[usize]) -> Result<Vec<f64>> {
+        const PIECE: usize = 4096;
+        let (width, wanted) = (self.space.len().max(1), columns.len().max(1));
+        let mut values = vec![f64::NAN; codes.len() / width * wanted];
+        if columns.is_empty() {
+            return Ok(values);
+        }
+        let piece = |(codes, values): (&[i32], &mut [f64])| {
+            self.space.check_codes(codes)?;
+            self.answers.answer_all(codes, width, fidelity, columns, values);
+            Ok(())
+        };
+        let pieces = codes.par_chunks(PIECE * width).zip(values.par_chunks_mut(PIECE * wanted));
+        pieces.try_for_each(piece).map(|()| values)
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Ying et al. 2019, "NAS-Bench-101: Towards Reproducible Neural Architecture Search", arXiv 1902.09635. The space is
 //! that of the paper's own experiments (section 4.1, and `random_spec` of its code): 21 binary edges and five ternary
-//! operations, 509,607,936 points. A point is pruned and found by its key, so equal cells are one; two thirds of all
-//! points are no cell (no path, or more than nine edges) and are refused, as the paper's search code does.
+//! operations, 509,607,936 points. A point is pruned and found by its key, so equal cells are one; a quarter of
+//! all points is no cell (no path, or more than nine edges after pruning) and is refused, as in the paper's search code.
 
 use std::collections::HashMap;
 
@@ -32,8 +32,12 @@ pub fn nasbench101_space() -> Result<SearchSpace> {
 
 /// The cell of a point, not pruned. `None` for a point of another space.
 #[must_use]
-pub(super) fn cell_of(point: &Point) -> Option<Cell> {
-    let (edges, ops) = point.codes().split_at_checked(EDGES)?;
+pub fn cell_of(point: &Point) -> Option<Cell> {
+    from_codes(point.codes())
+}
+
+fn from_codes(codes: &[i32]) -> Option<Cell> {
+    let (edges, ops) = codes.split_at_checked(EDGES)?;
     let bits = edges.iter().enumerate().fold(0, |bits, (i, &code)| bits | u32::from(code == 1) << i);
     Cell::new(MAX_VERTICES, bits, ops.iter().map(|&code| code as u8))
 }
@@ -41,8 +45,8 @@ pub(super) fn cell_of(point: &Point) -> Option<Cell> {
 struct Cells(HashMap<u64, u32>);
 
 impl Locate for Cells {
-    fn row(&self, point: &Point) -> std::result::Result<usize, Refusal> {
-        let cell = cell_of(point).ok_or("the point is of another space")?.pruned()?;
+    fn row(&self, codes: &[i32]) -> std::result::Result<usize, Refusal> {
+        let cell = from_codes(codes).ok_or("the point is of another space")?.pruned()?;
         let row = self.0.get(&cell.short_key()).ok_or("the benchmark has no such cell")?;
         Ok(*row as usize)
     }

@@ -27,11 +27,11 @@ impl Column {
 
 /// The row of a point.
 pub trait Locate: Send + Sync {
-    /// The row of a point.
+    /// The row of the point with these codes.
     ///
     /// # Errors
     /// A [`Refusal`] for a point without one.
-    fn row(&self, point: &Point) -> std::result::Result<usize, Refusal>;
+    fn row(&self, codes: &[i32]) -> std::result::Result<usize, Refusal>;
 }
 
 /// Rows found by the point's codes as a number in mixed radix.
@@ -103,9 +103,10 @@ impl Dense {
 }
 
 impl Locate for Dense {
-    fn row(&self, point: &Point) -> std::result::Result<usize, Refusal> {
-        let place: usize =
-            point.codes().iter().zip(&self.strides).map(|(&code, stride)| code as usize * stride).sum();
+    #[inline]
+    fn row(&self, codes: &[i32]) -> std::result::Result<usize, Refusal> {
+        let place =
+            codes.iter().zip(&self.strides).map(|(&code, stride)| code as usize * stride).sum::<usize>();
         match self.rows.get(place) {
             Some(&row) if row != NO_ROW => Ok(row as usize),
             _ => Err("the benchmark has no such architecture"),
@@ -193,13 +194,37 @@ impl<L: Locate + 'static> Answers for Table<L> {
         columns: &[usize],
         values: &mut [f64],
     ) -> std::result::Result<(), Refusal> {
-        let row = self.locate.row(point)?;
+        let row = self.locate.row(point.codes())?;
         let level = self.level(fidelity);
         for (value, &column) in values.iter_mut().zip(columns) {
             let levels = &self.columns[column].levels;
             *value = levels[level.min(levels.len() - 1)][row];
         }
         Ok(())
+    }
+
+    fn answer_all(
+        &self,
+        codes: &[i32],
+        width: usize,
+        fidelity: Fidelity,
+        columns: &[usize],
+        values: &mut [f64],
+    ) {
+        let level = self.level(fidelity);
+        let levels: Vec<&[f64]> = columns
+            .iter()
+            .map(|&column| {
+                let levels = &self.columns[column].levels;
+                &*levels[level.min(levels.len() - 1)]
+            })
+            .collect();
+        for (codes, values) in codes.chunks_exact(width).zip(values.chunks_exact_mut(columns.len())) {
+            match self.locate.row(codes) {
+                Ok(row) => values.iter_mut().zip(&levels).for_each(|(value, level)| *value = level[row]),
+                Err(_) => values.fill(f64::NAN),
+            }
+        }
     }
 }
 

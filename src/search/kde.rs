@@ -86,7 +86,7 @@ impl<'a> Density<'a> {
 }
 
 /// The spread of a decision over the points where it is active: the standard deviation of numbers, for categories the
-/// chance that two differ.
+/// chance that two differ, with one more point that has every value in part, so that no value is ever ruled out.
 fn spread(space: &SearchSpace, points: &[&Point], decision: usize) -> f64 {
     let active = || points.iter().filter(|point| point.is_active(decision));
     let n = active().count() as f64;
@@ -100,7 +100,11 @@ fn spread(space: &SearchSpace, points: &[&Point], decision: usize) -> f64 {
     }
     let mut codes: Vec<i32> = active().map(|point| point.codes()[decision]).collect();
     codes.sort_unstable();
-    1.0 - codes.chunk_by(|a, b| a == b).map(|equal| (equal.len() as f64 / n).powi(2)).sum::<f64>()
+    let count = f64::from(space.count(decision));
+    let share = |times: usize| ((times as f64 + 1.0 / count) / (n + 1.0)).powi(2);
+    let seen = codes.chunk_by(|a, b| a == b).map(<[i32]>::len);
+    let unseen = count - seen.clone().count() as f64;
+    1.0 - seen.map(share).sum::<f64>() - unseen * share(0)
 }
 
 /// A normal number within [0, 1], by rejection; the nearest end if that takes long.

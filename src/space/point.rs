@@ -32,6 +32,15 @@ impl Point {
         &self.codes
     }
 
+    /// Writes other codes over those of a point without reals.
+    pub fn set_codes(&mut self, codes: &[i32]) {
+        if self.codes.len() == codes.len() {
+            self.codes.copy_from_slice(codes);
+        } else {
+            self.codes = codes.into();
+        }
+    }
+
     /// One value a real decision.
     #[must_use]
     pub fn reals(&self) -> &[f64] {
