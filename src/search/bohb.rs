@@ -5,11 +5,11 @@
 //! others g (equations 3 and 4); of `candidates` points drawn from l with widened bandwidths, the one with the largest
 //! l / g starts. A share of `random_fraction` is drawn at random, which keeps Hyperband's guarantee.
 //!
-//! Deviations: those of successive halving; the spread of a category is the chance that two trials differ (the authors'
-//! code takes the standard deviation of its number) counted with one more point of all values, and an
-//! integer's is half a step at least: a spread of 0 would end the search; inactive decisions are left out of the kernels instead of filled
-//! in at random; with several objectives trials are ordered by non-dominated rank, then by crowding distance. Defaults are
-//! the paper's (section 4.1). An ask costs O(candidates x trials of one rung x decisions), as the method demands; the
+//! Deviations: those of successive halving; the spread of a category is the chance that two trials differ, one more that
+//! has all values counted (the authors' code takes the standard deviation of its number), and that of an integer is half
+//! a step at least: a spread of 0 would end the search; inactive decisions are left out of the kernels instead of filled
+//! in at random; with several objectives trials are ordered by non-dominated rank, then by crowding distance. Defaults
+//! are the paper's (section 4.1). An ask costs O(candidates x trials of one rung x decisions), as the method demands; the
 //! memory is one point a completed trial.
 
 use rand::Rng as _;
