@@ -18,7 +18,8 @@ RUST = {
     "transform": {"error", "space", "network"},
     "evaluate": {"error", "trial"},
     "study": {"error", "rng", "space", "trial", "search", "evaluate"},
-    "bindings": {"error", "rng", "space", "trial", "network", "search", "transform", "evaluate", "study"},
+    "benchmark": {"error", "space", "trial", "search", "evaluate"},
+    "bindings": {"error", "rng", "space", "trial", "network", "search", "transform", "evaluate", "benchmark", "study"},
 }
 
 #: Room of the package: the other rooms it may use (`_core` is everybody's).
@@ -35,6 +36,7 @@ PYTHON = {
     "testing": set(),
     "demo": {"errors", "evaluate", "rules", "search", "study", "transform"},
     "cli": {"errors", "demo", "ops", "search", "__version__"},
+    "benchmarks": {"errors", "search"},
 }
 
 #: What only one room may say.

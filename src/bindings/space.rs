@@ -35,6 +35,10 @@ pub(crate) struct SpaceHandle {
 
 impl SpaceHandle {
     pub(crate) fn new(py: Python<'_>, space: SearchSpace) -> PyResult<Arc<Self>> {
+        SpaceHandle::of(py, Arc::new(space))
+    }
+
+    pub(crate) fn of(py: Python<'_>, space: Arc<SearchSpace>) -> PyResult<Arc<Self>> {
         let names = space.decisions().iter().map(|d| PyString::intern(py, &d.name).unbind()).collect();
         let labels = space
             .decisions()
@@ -44,7 +48,7 @@ impl SpaceHandle {
                 _ => Ok(Vec::new()),
             })
             .collect::<PyResult<_>>()?;
-        Ok(Arc::new(SpaceHandle { space: Arc::new(space), names, labels }))
+        Ok(Arc::new(SpaceHandle { space, names, labels }))
     }
 
     fn value(&self, py: Python<'_>, point: &Point, decision: usize) -> PyResult<Option<PyObject>> {
@@ -338,7 +342,7 @@ impl PySpace {
             .map_err(|error| to_py(value.py(), error))
     }
 
-    fn extract_all(&self, points: &Bound<'_, PyAny>) -> PyResult<Vec<Point>> {
+    pub(crate) fn extract_all(&self, points: &Bound<'_, PyAny>) -> PyResult<Vec<Point>> {
         if let Ok(point) = points.downcast::<PyPoint>() {
             return Ok(vec![self.extract(point)?]);
         }

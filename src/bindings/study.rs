@@ -15,8 +15,10 @@ use pythonize::depythonize;
 use rand::Rng as _;
 use serde_json::Value;
 
+use super::benchmark::PyBenchmark;
 use super::space::{PyPoint, PySpace, SpaceHandle};
 use super::{enter, to_py};
+use crate::benchmark::Benchmark;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::search::{Context, SearchAlgorithm};
@@ -31,7 +33,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyContext>()
 }
 
-fn foreign(error: PyErr) -> Error {
+pub(crate) fn foreign(error: PyErr) -> Error {
     Error::Foreign(Box::new(error))
 }
 
@@ -208,10 +210,22 @@ impl PyStudy {
         catch: &Bound<'_, PyTuple>,
         progress: Option<PyObject>,
     ) -> PyResult<&'static str> {
-        let evaluator = PyEvaluator {
-            engine: self,
-            call: read_evaluator(evaluator)?,
-            catch: (!catch.is_empty()).then(|| catch.clone().into_any().unbind()),
+        let native = self.native(py, evaluator)?;
+        let python;
+        let measured;
+        let evaluator: &dyn Evaluator = if let Some(benchmark) = &native {
+            measured = benchmark.measuring(self.desk.goals.metrics()).map_err(|error| to_py(py, error))?;
+            for metric in Evaluator::metrics(&measured).unwrap_or_default() {
+                self.column(py, metric)?;
+            }
+            &measured
+        } else {
+            python = PyEvaluator {
+                engine: self,
+                call: read_evaluator(evaluator)?,
+                catch: (!catch.is_empty()).then(|| catch.clone().into_any().unbind()),
+            };
+            &python
         };
         let observer = PyObserver { engine: self, callbacks, progress, shown: Mutex::new(Instant::now()) };
         let stopped = enter(py, || {
@@ -224,7 +238,7 @@ impl PyStudy {
                 workers: count("workers", workers)?,
                 batch: count("batch", batch)?,
             };
-            self.study.optimize(&evaluator, &plan, &observer)
+            self.study.optimize(evaluator, &plan, &observer)
         })?;
         Ok(match stopped {
             Stopped::Trials => "trials",
@@ -237,6 +251,22 @@ impl PyStudy {
 impl PyStudy {
     fn wrap(&self, trials: Vec<Trial>) -> Vec<PyTrial> {
         trials.into_iter().map(|trial| self.desk.trial(trial)).collect()
+    }
+
+    /// The benchmark, if the evaluator is one: it answers without crossing into Python.
+    fn native(&self, py: Python<'_>, evaluator: &Bound<'_, PyAny>) -> PyResult<Option<Arc<Benchmark>>> {
+        let Ok(benchmark) = evaluator.downcast::<PyBenchmark>() else { return Ok(None) };
+        let benchmark = benchmark.get().benchmark();
+        if **benchmark.space() != *self.desk.handle.space {
+            let name = benchmark.name();
+            return refuse(
+                py,
+                format!(
+                    "the study searches another space than benchmark '{name}' answers; use the benchmark's space"
+                ),
+            );
+        }
+        Ok(Some(Arc::clone(benchmark)))
     }
 
     fn learn_names(&self, py: Python<'_>) -> PyResult<()> {
@@ -364,6 +394,12 @@ pub(crate) struct PyTrial {
     handle: Arc<SpaceHandle>,
     names: Names,
     trial: Trial,
+}
+
+impl PyTrial {
+    pub(crate) fn trial(&self) -> &Trial {
+        &self.trial
+    }
 }
 
 #[pymethods]
@@ -699,9 +735,8 @@ impl SearchAlgorithm for PyAlgorithm {
 fn read_algorithm(algorithm: &Bound<'_, PyAny>, desk: &Arc<Desk>) -> PyResult<Algorithm> {
     let py = algorithm.py();
     if let Ok(name) = algorithm.downcast::<PyString>() {
-        let (space, goals) = (&desk.handle.space, &desk.goals);
-        return Algorithm::registered(&name.to_cow()?, &serde_json::json!({}), space, goals)
-            .map_err(|error| to_py(py, error));
+        // Some registered algorithms are written in Python.
+        return read_algorithm(&py.import("modularnas.search")?.getattr("create")?.call1((name,))?, desk);
     }
     let settings = match algorithm.getattr_opt("settings")? {
         Some(settings) => depythonize::<Value>(&settings)?,

@@ -9,8 +9,6 @@
 //! O(sample x front of the sample) and not a sort of everybody. Defaults: population 100 and sample 25 as in Real et
 //! al. Memory is `population` points.
 
-use std::collections::VecDeque;
-
 use rand::Rng as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,13 +43,13 @@ impl Settings for MoRegularizedEvolution {
     const NAME: &'static str = "mo_regularized_evolution";
 
     fn build(self, _: &SearchSpace, _: &Goals) -> Result<Box<dyn SearchAlgorithm>> {
-        let elect = move |alive: &VecDeque<Individual>, rng: &mut Rng| loneliest(alive, self.sample, rng);
+        let elect = move |alive: &[Individual], rng: &mut Rng| loneliest(alive, self.sample, rng);
         Ok(Box::new(Ageing::new(Self::NAME, self.population, self.sample, elect)?))
     }
 }
 
 /// The least crowded of the non-dominated ones of a tournament.
-fn loneliest(alive: &VecDeque<Individual>, sample: usize, rng: &mut Rng) -> usize {
+fn loneliest(alive: &[Individual], sample: usize, rng: &mut Rng) -> usize {
     let mut front = Vec::with_capacity(sample);
     for _ in 0..sample {
         let one = rng.random_range(0..alive.len());

@@ -14,40 +14,61 @@
 //! - an empty answer of `ask` means that the space is exhausted.
 
 mod ageing;
+mod asha;
+mod bohb;
+mod brackets;
 mod cma_es;
+mod dehb;
 mod differential_evolution;
 mod evolution;
 mod generational;
 mod genetic;
 mod grid;
+mod hyperband;
 mod individual;
+mod kde;
 mod local_search;
 mod mo_regularized_evolution;
 mod moead;
 mod nsga2;
 mod nsga3;
 pub mod operators;
+mod pbt;
+mod policy;
+mod ppo;
 mod random;
 mod regularized_evolution;
+mod reinforce;
+mod reward;
+mod rungs;
 mod simulated_annealing;
+mod successive_halving;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use asha::Asha;
+pub use bohb::Bohb;
 pub use cma_es::CmaEs;
+pub use dehb::Dehb;
 pub use differential_evolution::DifferentialEvolution;
 pub use evolution::Evolution;
 pub use genetic::Genetic;
 pub use grid::Grid;
+pub use hyperband::Hyperband;
 pub use local_search::LocalSearch;
 pub use mo_regularized_evolution::MoRegularizedEvolution;
 pub use moead::Moead;
 pub use nsga2::Nsga2;
 pub use nsga3::Nsga3;
+pub use pbt::Pbt;
+pub use ppo::Ppo;
 pub use random::Random;
 pub use regularized_evolution::RegularizedEvolution;
+pub use reinforce::Reinforce;
 pub use simulated_annealing::SimulatedAnnealing;
+pub use successive_halving::SuccessiveHalving;
 
 use crate::error::{Error, Result, suggest};
 use crate::rng::{Rng, stream};
@@ -71,6 +92,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// The generator of the `offset`-th proposal of this `ask`.
     #[must_use]
+    #[inline]
     pub fn rng(&self, offset: usize) -> Rng {
         stream(self.seed, self.next + offset as u64, "ask")
     }
@@ -83,6 +105,17 @@ pub trait SearchAlgorithm: Send {
     /// # Errors
     /// [`Error::Search`] if the algorithm cannot go on.
     fn ask(&self, cx: &Context<'_>, count: usize) -> Result<Vec<Proposal>>;
+
+    /// One proposal of [`SearchAlgorithm::ask`], written over `proposal` so that its memory is used again; false: there
+    /// is none. For loops in which an allocation counts; whoever writes it anew proposes exactly what `ask` does.
+    ///
+    /// # Errors
+    /// As [`SearchAlgorithm::ask`].
+    fn ask_into(&self, cx: &Context<'_>, proposal: &mut Proposal) -> Result<bool> {
+        let Some(asked) = self.ask(cx, 1)?.pop() else { return Ok(false) };
+        *proposal = asked;
+        Ok(true)
+    }
 
     /// Learns the outcomes of finished trials, in the order they finished.
     ///
@@ -128,19 +161,27 @@ macro_rules! algorithms {
 }
 
 algorithms![
+    Asha,
+    Bohb,
     CmaEs,
+    Dehb,
     DifferentialEvolution,
     Evolution,
     Genetic,
     Grid,
+    Hyperband,
     LocalSearch,
     MoRegularizedEvolution,
     Moead,
     Nsga2,
     Nsga3,
+    Pbt,
+    Ppo,
     Random,
     RegularizedEvolution,
+    Reinforce,
     SimulatedAnnealing,
+    SuccessiveHalving,
 ];
 
 /// The registered algorithm of this name.

@@ -10,8 +10,6 @@
 //! the paper's for CIFAR-10 (its section "Experiment Setup"). An ask costs O(sample + decisions), the memory is
 //! `population` points.
 
-use std::collections::VecDeque;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +43,7 @@ impl Settings for RegularizedEvolution {
     const NAME: &'static str = "regularized_evolution";
 
     fn build(self, _: &SearchSpace, _: &Goals) -> Result<Box<dyn SearchAlgorithm>> {
-        let elect = move |alive: &VecDeque<Individual>, rng: &mut Rng| {
+        let elect = move |alive: &[Individual], rng: &mut Rng| {
             select::tournament(|i| &alive[i].score, alive.len(), self.sample, rng)
         };
         Ok(Box::new(Ageing::new(Self::NAME, self.population, self.sample, elect)?))
