@@ -16,7 +16,7 @@ from torch import fx, nn
 from modularnas.errors import NetworkError
 from modularnas.nn import MixedOp
 from modularnas.nn.elastic import _ElasticConv
-from modularnas.transform.source import untyped
+from modularnas.transform.source import OneLevelTracer, untyped
 
 if TYPE_CHECKING:
     from modularnas.transform.supernet import Supernet
@@ -110,7 +110,6 @@ def _plain(net: nn.Module) -> nn.Module:
 
 
 def _graph(module: nn.Module) -> fx.GraphModule:
-    traced = fx.symbolic_trace(module)
-    untyped(traced.graph)
-    traced.recompile()
-    return traced
+    graph = untyped(OneLevelTracer().trace(module))
+    graph._tracer_cls = None  # which a pickle would name
+    return fx.GraphModule(module, graph, type(module).__name__)
