@@ -160,7 +160,7 @@ class Pair(nn.Module):
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_every_registered_op(dims, stride):
-    names = mn.ops.names()
+    names = mn.ops.names(f"{dims}d")
     net = Pair(dims, stride).eval()
     supernet = mn.rewrite(net, [replace(CONVS[dims], names)], example=torch.randn(SHAPES[dims])).eval()
     assert supernet.space.size == len(names) ** 2
@@ -173,9 +173,9 @@ def test_every_registered_op(dims, stride):
 
 
 def test_ops_on_odd_sizes_and_uneven_strides():
-    check(Pair(), [replace(nn.Conv2d, ["original", *mn.ops.names()])], torch.randn(2, 4, 13, 11), points=30)
+    check(Pair(), [replace(nn.Conv2d, ["original", *mn.ops.names("2d")])], torch.randn(2, 4, 13, 11), points=30)
     net = Pair(stride=(1, 2))
-    check(net, [replace(nn.Conv2d, ["original", *mn.ops.names()])], X, points=30)
+    check(net, [replace(nn.Conv2d, ["original", *mn.ops.names("2d")])], X, points=30)
 
 
 def test_linear_layers_with_features_last():

@@ -1,8 +1,8 @@
 """Activations, under torch's names: `relu`, `gelu`, `silu`, `hswish`, … each torch's own class with its defaults.
 
-`hswish` and `hsigmoid` are those of MobileNetV3 (Howard et al. 2019, arXiv 1905.02244, section 5.2), `silu` is the Swish
-of Ramachandran, Zoph and Le 2017 (arXiv 1710.05941) with beta 1. They work on any input; where the size or the number
-of channels changes, the identity's projection comes first.
+`hswish` and `hsigmoid` are those of MobileNetV3 (Howard et al. 2019, arXiv 1905.02244, section 5.2), `silu` is the
+Swish of Ramachandran, Zoph and Le 2017 (arXiv 1710.05941) with beta 1. They work on any input; where the size or the
+number of channels changes, the identity's projection comes first.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """Self-attention: `attention_h4` on `(N, L, D)` and its variants, `mhsa_h4` on pictures, `transformer_h4_e4`.
 
-- `attention_h4`: four heads (Vaswani et al. 2017, arXiv 1706.03762, equation 1 and section 3.2.2). `_kv1` shares keys and
-  values among heads (one: Shazeer 2019, arXiv 1911.02150; some: Ainslie et al. 2023, arXiv 2305.13245). `_w8` looks no
-  further than 8 positions to either side (Beltagy, Peters and Cohan 2020, arXiv 2004.05150, section 3.1), computed as
-  a mask of the whole, so it saves no work. `_causal` looks at no later position.
+- `attention_h4`: four heads (Vaswani et al. 2017, arXiv 1706.03762, equation 1 and section 3.2.2). `_kv1` shares keys
+  and values among heads (one: Shazeer 2019, arXiv 1911.02150; some: Ainslie et al. 2023, arXiv 2305.13245). `_w8`
+  looks no further than 8 positions to either side (Beltagy, Peters and Cohan 2020, arXiv 2004.05150, section 3.1),
+  computed as a mask of the whole, so it saves no work. `_causal` looks at no later position.
 - `linear_attention_h4`: the softmax replaced by elu(q) + 1 and elu(k) + 1, so that the work is linear in the length
   (Katharopoulos et al. 2020, arXiv 2006.16236, equations 5 and 7).
 - `mhsa_h4`: the same as `attention` over the positions of a picture, without position encodings (Srinivas et al. 2021,
   arXiv 2101.11605, figure 4, theirs are relative). It takes (H W)^2 products.
-- `transformer_h4_e4`: attention and a feed-forward network, each after a layer norm and added to its input ("pre-LN", Xiong et
-  al. 2020, arXiv 2002.04745, figure 1b), GELU.
+- `transformer_h4_e4`: attention and a feed-forward network, each after a layer norm and added to its input ("pre-LN",
+  Xiong et al. 2020, arXiv 2002.04745, figure 1b), GELU.
 
 The products are written out rather than left to torch's fused kernel, whose work no counter sees on a CPU: costs are
 exact. There are no masks for padding and no dropout. Where the number of features changes, `attention` and

@@ -29,7 +29,7 @@ def _conv(slot: Slot, k: int, dilation: int, groups: int, *, bias: bool) -> nn.M
 
 @register(
     "conv_{k}x{k}[_d{dilation}][_g{groups}]",
-    names=["conv_1x1", "conv_3x3", "conv_5x5", "conv_7x7", "conv_3x3_d2", "conv_3x3_g2"],
+    names=["conv_1x1", "conv_3x3", "conv_5x5", "conv_7x7", "conv_3x3_d2"],
     inputs=SPATIAL,
 )
 def conv(slot: Slot, k: int, dilation: int = 1, groups: int = 1) -> nn.Module:

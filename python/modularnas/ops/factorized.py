@@ -1,9 +1,9 @@
 """A convolution in two: `conv_1x7_7x1`, with any length.
 
-ReLU, 1 x k, k x 1, batch norm: the k x k convolution of rank one in space (Szegedy et al. 2015, arXiv 1512.00567, section
-3.2; a candidate of NASNet, Zoph et al. 2017, arXiv 1707.07012, section 3). Order and channels as in DARTS' code, whose
-name `conv_7x1_1x7` is an alias: the first keeps the channels and strides the width, the second strides the height.
-ModularNAS' FC3 … strides both in the first. Pictures only.
+ReLU, 1 x k, k x 1, batch norm: the k x k convolution of rank one in space (Szegedy et al. 2015, arXiv 1512.00567,
+section 3.2; a candidate of NASNet, Zoph et al. 2017, arXiv 1707.07012, section 3). Order and channels as in DARTS'
+code, whose name `conv_7x1_1x7` is an alias: the first keeps the channels and strides the width, the second strides the
+height. ModularNAS' FC3 … strides both in the first. Pictures only.
 """
 
 from __future__ import annotations

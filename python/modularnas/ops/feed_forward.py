@@ -1,10 +1,10 @@
 """Feed-forward networks of transformers: `ffn_e4`, and gated ones, `swiglu_e4`, `geglu_e4`, `reglu_e4`, `glu_e4`.
 
-`ffn`: linear to e times the features, activation, linear back (Vaswani et al. 2017, arXiv 1706.03762, equation 2); GELU
-unless named. The gated ones multiply an activated linear map by another one (Shazeer 2020, arXiv 2002.05202, equations 5
-and 6); `bilinear` has no activation. They have no biases, and two thirds of the width, so that a gated and a plain one
-of the same e cost the same (section 3.1). The work is on each position alone: `(N, …, in)` to `(N, …, out)`. No shortcut and
-no norm: `transformer_h4_e4` is the whole block.
+`ffn`: linear to e times the features, activation, linear back (Vaswani et al. 2017, arXiv 1706.03762, equation 2);
+GELU unless named. The gated ones multiply an activated linear map by another one (Shazeer 2020, arXiv 2002.05202,
+equations 5 and 6); `bilinear` has no activation. They have no biases, and two thirds of the width, so that a gated and
+a plain one of the same e cost the same (section 3.1). The work is on each position alone: `(N, …, in)` to `(N, …,
+out)`. No shortcut and no norm: `transformer_h4_e4` is the whole block.
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@
 The input is `(N, fields, dim)`, one embedding a field; the output `(N, out)`, by a linear map of what the interaction
 gives, so that any of them fits a branch of a network.
 
-- `inner_product`: of every pair of different fields (Qu et al. 2016, PNN, arXiv 1611.00144, section III-B). The paper adds
-  the fields themselves; here that is another branch.
+- `inner_product`: of every pair of different fields (Qu et al. 2016, PNN, arXiv 1611.00144, section III-B). The paper
+  adds the fields themselves; here that is another branch.
 - `outer_product`: of the sum of the fields with itself, dim x dim numbers (section III-C, the superposition).
-- `fm`: half of the square of the sum less the sum of the squares, the pooled pairs of a factorization machine (He and Chua
-  2017, arXiv 1708.05027, equation 4).
-- `cross`: the fields as one vector x: x (x w) + b + x (Wang et al. 2017, DCN, arXiv 1708.05123, equation 3, first layer).
+- `fm`: half of the square of the sum less the sum of the squares, the pooled pairs of a factorization machine (He and
+  Chua 2017, arXiv 1708.05027, equation 4).
+- `cross`: the fields as one vector x: x (x w) + b + x (Wang et al. 2017, DCN, arXiv 1708.05123, equation 3, first
+  layer).
 - `mlp`: the fields as one vector; a layer of `_h64` with ReLU, by default as wide as the output.
 """
 

@@ -8,8 +8,8 @@ each with a batch norm; the input is added where the shape stays.
   input channels wide, the block's activation, a sigmoid. `mbconv_k3_e6_se_silu` is EfficientNet's block.
 - `mbv3` is MobileNetV3's (Howard et al. 2019, arXiv 1905.02244, figure 4): ReLU or hard swish; its squeeze and
   excitation is a quarter of the expanded channels wide, rounded to eights, with ReLU and a hard sigmoid.
-- `fused_mbconv` is EfficientNetV2's (Tan and Le 2021, arXiv 2104.00298, figure 2): one k x k convolution in the place of
-  the first two.
+- `fused_mbconv` is EfficientNetV2's (Tan and Le 2021, arXiv 2104.00298, figure 2): one k x k convolution in the place
+  of the first two.
 
 Kernels 3, 5, 7 and expansions 3, 6 are the choices of ProxylessNAS (Cai, Zhu and Han 2018, arXiv 1812.00332). Without
 the stochastic depth of EfficientNet's training: that is no op.

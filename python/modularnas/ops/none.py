@@ -1,8 +1,8 @@
 """No connection: `none` gives zeros of the output's shape, at any stride.
 
-It leaves an edge or a layer out of a network (Liu, Simonyan and Yang 2018, DARTS, arXiv 1806.09055, section 2.1, "zero"
-operation; NAS-Bench-201, Dong and Yang 2020, arXiv 2001.00326, `zeroize`). As in their code the zeros are the input times
-0, so that gradients are defined (and 0). Here it also stands where the number of channels changes.
+It leaves an edge or a layer out of a network (Liu, Simonyan and Yang 2018, DARTS, arXiv 1806.09055, section 2.1,
+"zero" operation; NAS-Bench-201, Dong and Yang 2020, arXiv 2001.00326, `zeroize`). As in their code the zeros are the
+input times 0, so that gradients are defined (and 0). Here it also stands where the number of channels changes.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Ioffe and Szegedy 2015 (arXiv 1502.03167), Ba, Kiros and Hinton 2016 (arXiv 1607.06450), Zhang and Sennrich 2019 (arXiv
 1910.07467), Wu and He 2018 (arXiv 1803.08494), Ulyanov, Vedaldi and Lempitsky 2016 (arXiv 1607.08022); all torch's own
-classes with its defaults. On `(N, C, …)` the layer norm is over channels and positions of an example, which is the group
-norm of one group (Wu and He, section 3.1); on `(N, …, D)` it is over the features. Where the size or the number of
-channels changes, the identity's projection comes first.
+classes with its defaults. On `(N, C, …)` the layer norm is over channels and positions of an example, which is the
+group norm of one group (Wu and He, section 3.1); on `(N, …, D)` it is over the features. Where the size or the number
+of channels changes, the identity's projection comes first.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Pooling: `max_pool_3x3`, `avg_pool_3x3`, … with any odd window, `_bn` for a batch norm after it; and global pooling.
 
-As in DARTS (Liu, Simonyan and Yang 2018, arXiv 1806.09055): the padding is not counted in the average. DARTS' search and
-ModularNAS (`AVG`, `MAX`) put a batch norm after the pool; here it is a name of its own, since NAS-Bench-201 has none.
-Where the number of channels changes, a 1 x 1 convolution follows.
+As in DARTS (Liu, Simonyan and Yang 2018, arXiv 1806.09055): the padding is not counted in the average. DARTS' search
+and ModularNAS (`AVG`, `MAX`) put a batch norm after the pool; here it is a name of its own, since NAS-Bench-201 has
+none. Where the number of channels changes, a 1 x 1 convolution follows.
 
-Global pooling gives every position the average (or maximum) over all: the image-level feature of ASPP (Chen et al. 2017,
-arXiv 1706.05587, section 3.3) and the candidate "global average pooling" of Nekrasov et al. 2018 (arXiv 1810.10804).
-A 1 x 1 convolution is before the broadcast where the channels change, and left out where they do not.
+Global pooling gives every position the average (or maximum) over all: the image-level feature of ASPP (Chen et al.
+2017, arXiv 1706.05587, section 3.3) and the candidate "global average pooling" of Nekrasov et al. 2018 (arXiv
+1810.10804). A 1 x 1 convolution is before the broadcast where the channels change, and left out where they do not.
 """
 
 from __future__ import annotations

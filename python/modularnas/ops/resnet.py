@@ -1,11 +1,11 @@
 """Blocks of ResNets: `basic_block_3x3`, `bottleneck_3x3`, `_preact` and `_se` for both, `pyramid_block_3x3`.
 
 - `basic_block`: two k x k convolutions; `bottleneck`: 1 x 1, k x k, 1 x 1, a quarter of the output's channels inside
-  (`_r2` for a half). Batch norm after each, ReLU between and after the sum (He et al. 2015, arXiv 1512.03385, figure 5).
-  The stride is in the first, or in the k x k one, as in torchvision. `_g32` with `_r2` is ResNeXt's (Xie et al. 2016,
-  arXiv 1611.05431, figure 3c); the inner channels are rounded up to a multiple of the groups.
-- `_preact`: batch norm and ReLU before each convolution, nothing after the sum (He et al. 2016, arXiv 1603.05027, figure
-  4e). A projecting shortcut takes the input itself; in the authors' code it takes the first activation.
+  (`_r2` for a half). Batch norm after each, ReLU between and after the sum (He et al. 2015, arXiv 1512.03385, figure
+  5). The stride is in the first, or in the k x k one, as in torchvision. `_g32` with `_r2` is ResNeXt's (Xie et al.
+  2016, arXiv 1611.05431, figure 3c); the inner channels are rounded up to a multiple of the groups.
+- `_preact`: batch norm and ReLU before each convolution, nothing after the sum (He et al. 2016, arXiv 1603.05027,
+  figure 4e). A projecting shortcut takes the input itself; in the authors' code it takes the first activation.
 - `_se`: squeeze and excitation of the branch, reduced by 16 (Hu, Shen and Sun 2017, arXiv 1709.01507, figure 3).
 - `pyramid_block`: batch norm first and last, one ReLU, and a shortcut without weights (Han, Kim and Kim 2016, arXiv
   1610.02915, figure 6d and section 3.3): average pooling at a stride, zeros for new channels. Where there are fewer

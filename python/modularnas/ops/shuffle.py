@@ -1,9 +1,9 @@
 """Units of ShuffleNetV2: `shuffle_3x3` and, of the one-shot space of SPOS, `shuffle_x_3x3`; with any kernel.
 
-Half of the channels pass as they are, the other half go through pointwise, depthwise, pointwise convolutions; the halves
-are concatenated and their channels interleaved (Ma et al. 2018, arXiv 1807.11164, figure 3c). At a stride both branches
-take the whole input and each makes half of the channels (figure 3d). `shuffle_x` has three depthwise separable
-convolutions in the branch, the "Xception" choice (Guo et al. 2019, arXiv 1904.00420, section 4).
+Half of the channels pass as they are, the other half go through pointwise, depthwise, pointwise convolutions; the
+halves are concatenated and their channels interleaved (Ma et al. 2018, arXiv 1807.11164, figure 3c). At a stride both
+branches take the whole input and each makes half of the channels (figure 3d). `shuffle_x` has three depthwise
+separable convolutions in the branch, the "Xception" choice (Guo et al. 2019, arXiv 1904.00420, section 4).
 
 Where the number of channels changes at stride 1, which the paper has not, the unit has the form of a stride. The
 projecting branch keeps half of the output's channels, as in torchvision; in SPOS' code it keeps the input's. The middle
