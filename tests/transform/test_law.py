@@ -96,7 +96,7 @@ def test_models_of_torchvision(name, settings, size, rules):
 
 
 X = torch.randn(2, 4, 12, 12)
-SHAPES = {1: (2, 4, 16), 2: (2, 4, 12, 12), 3: (2, 4, 6, 6, 6)}
+SHAPES = {1: (2, 4, 16), 2: (2, 4, 12, 12), 3: (2, 4, 10, 10, 10)}  # every window fits after a stride
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 

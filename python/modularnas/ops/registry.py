@@ -40,6 +40,7 @@ class Op:
 
     Attributes:
         name: its canonical name: of an alias, the name that it stands for.
+        pattern: the pattern that spells the name; for a plain op, the name.
         family: the file of `modularnas.ops` that it comes from; "user" for ops registered elsewhere.
         description: one line.
         inputs: the kinds of input that it is for: "1d" `(N, C, L)`, "2d" `(N, C, H, W)`, "3d" `(N, C, D, H, W)`,
@@ -47,6 +48,7 @@ class Op:
     """
 
     name: str
+    pattern: str
     family: str
     description: str
     inputs: tuple[str, ...]
@@ -56,6 +58,7 @@ class Op:
 class _Entry:
     """What is registered under a name or a pattern; `spelling` is the pattern's regular expression."""
 
+    pattern: str
     build: Callable[..., nn.Module]
     inputs: tuple[str, ...]
     names: tuple[str, ...]
@@ -104,7 +107,7 @@ def register(
             raise RuleError(f"the op {listed!r} is listed for {name!r}, which does not spell it")
 
     def add(build: AnyBuild) -> AnyBuild:
-        _OPS[name] = _Entry(build, tuple(inputs), (name,) if spelling is None else tuple(names), spelling)
+        _OPS[name] = _Entry(name, build, tuple(inputs), (name,) if spelling is None else tuple(names), spelling)
         return build
 
     return add
@@ -161,8 +164,9 @@ def describe(name: str) -> Op:
         RuleError: with near matches, if there is no such op.
 
     Example:
-        >>> mn.ops.describe("max_pool_3x3")
-        Op(name='max_pool_3x3', family='pool', description='Maximum over windows of 3.', inputs=('1d', '2d', '3d'))
+        >>> op = mn.ops.describe("max_pool_3x3")
+        >>> op.family, op.description, op.inputs
+        ('pool', 'Maximum over windows of 3.', ('1d', '2d', '3d'))
         >>> mn.ops.describe("MB5E6").name
         'mbconv_k5_e6'
     """
@@ -177,7 +181,7 @@ def describe(name: str) -> Op:
         text = f"{text.rstrip('.')}; {', '.join(more)}." if more else text
     home = str(entry.build.__module__)
     family = home.rpartition(".")[2] if home.startswith("modularnas.ops.") else "user"
-    return Op(known, family, text, entry.inputs)
+    return Op(known, entry.pattern, family, text, entry.inputs)
 
 
 def _look_up(name: str) -> tuple[str, _Entry, dict[str, Any]]:

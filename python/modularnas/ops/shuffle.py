@@ -38,8 +38,8 @@ class ShuffleUnit(nn.Module):
 
     def __init__(self, branch: nn.Module, projection: nn.Module | None = None) -> None:
         super().__init__()
-        self.branch = branch
         self.projection = projection
+        self.branch = branch
         self.shuffle = nn.ChannelShuffle(2)
 
     def forward(self, x: Tensor) -> Tensor:
