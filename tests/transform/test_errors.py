@@ -32,7 +32,7 @@ def raised(error, action):
     [
         (
             lambda: replace(nn.Conv2d, ["conv_3x33"]),
-            "there is no candidate op 'conv_3x33'; did you mean 'conv_3x3' or 'nor_conv_3x3' or 'conv_3x3_d2'?",
+            "there is no candidate op 'conv_3x33'; did you mean 'conv_3x3' or 'dw_conv_3x3' or 'conv_3x3_d2'?",
         ),
         (lambda: slots(["zzz"]), "there is no candidate op 'zzz'; mn.ops.names() lists them"),
         (
