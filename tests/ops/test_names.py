@@ -88,6 +88,18 @@ def test_every_op_is_described():
     assert more.description == "Convolution alone, kernel 3; dilation 2, groups 4."
 
 
+def test_the_latest_pattern_counts(registered):
+    @mn.ops.register("conv_{n}x{n}")
+    def mine(slot, n):
+        """With {braces}, {n} x {n}."""
+        return nn.Identity()
+
+    assert mn.ops.describe("conv_3x3").description == "With {braces}, 3 x 3."
+    assert mn.ops.describe("conv_3x3_d2").family == "conv"
+    mn.ops.register("conv_3x3")(lambda slot: nn.Identity())
+    assert mn.ops.describe("conv_3x3").pattern == "conv_3x3"
+
+
 def test_own_patterns(registered):
     @mn.ops.register("scale_{n}[_{how:up|down}][_twice]", names=["scale_2"], inputs=["1d", "2d"])
     def scale(slot, n, how="up", twice=False):
@@ -108,6 +120,15 @@ def test_own_patterns(registered):
         (
             lambda: mn.ops.register("a", inputs=["4d"]),
             "the op 'a' is registered for inputs=['4d']; expected some of ['1d', '2d', '3d', 'features', 'sequence', 'fields']",
+        ),
+        (
+            lambda: mn.Slot(3, 4, 2, layout="fields"),
+            "a Slot of layout='fields' is given stride=2; only layout='channels' has one",
+        ),
+        (lambda: mn.ops.find(3), "an op is looked up as 3; expected a name, such as 'conv_3x3'"),
+        (
+            lambda: mn.ops.register("a_{k"),
+            "the op 'a_{k' is no pattern (a brace without its other half); expected text, {key}, {key:word|word}, [flag] or [_d{key}]",
         ),
         (
             lambda: mn.ops.register("a_{k}", names=["b_3"]),

@@ -3,7 +3,7 @@
 `ffn`: linear to e times the features, activation, linear back (Vaswani et al. 2017, arXiv 1706.03762, equation 2);
 GELU unless named. The gated ones multiply an activated linear map by another one (Shazeer 2020, arXiv 2002.05202,
 equations 5 and 6); `bilinear` has no activation. They have no biases, and two thirds of the width, so that a gated and
-a plain one of the same e cost the same (section 3.1). The work is on each position alone: `(N, …, in)` to `(N, …,
+a plain one of the same e cost the same (section 2). The work is on each position alone: `(N, …, in)` to `(N, …,
 out)`. No shortcut and no norm: `transformer_h4_e4` is the whole block.
 """
 

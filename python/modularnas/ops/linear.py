@@ -1,8 +1,8 @@
 """Linear maps of the features: `linear`, and `low_rank_r4`, the product of two with a narrow middle.
 
 The low-rank map has the smaller of input and output divided by `r`, rounded up, in the middle (Sainath et al. 2013,
-"Low-rank matrix factorization for deep neural network training", section 2); where torch's defaults initialise both
-halves. The bias follows the slot, `(N, …, in)` to `(N, …, out)`.
+"Low-rank matrix factorization for deep neural network training with high-dimensional output targets"); both halves
+start from torch's defaults. The bias follows the slot, `(N, …, in)` to `(N, …, out)`.
 """
 
 from __future__ import annotations

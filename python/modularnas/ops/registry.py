@@ -73,7 +73,8 @@ def register(
 ) -> Callable[[AnyBuild], AnyBuild]:
     """Registers a candidate op: a function (or module class) that builds a module from a `Slot`.
 
-    Registering a name again replaces it, so that a notebook cell can be run twice.
+    Registering a name again replaces it, so that a notebook cell can be run twice. Where several patterns spell a name,
+    the one registered last counts; a plain name counts before all.
 
     Args:
         name: the name; or a pattern, in which `{k}` is an integer of 1 or more (the same one wherever it stands),
@@ -101,12 +102,18 @@ def register(
     unknown = [kind for kind in inputs if kind not in _INPUTS]
     if unknown or isinstance(inputs, str):
         raise RuleError(f"the op {name!r} is registered for inputs={inputs!r}; expected some of {list(_INPUTS)}")
-    spelling = re.compile(_spelling(name)) if re.search(r"[\[{]", name) else None
+    try:
+        spelling = re.compile(_spelling(name)) if re.search(r"[][{}]", name) else None
+    except re.error as error:
+        raise RuleError(
+            f"the op {name!r} is no pattern ({error}); expected text, {{key}}, {{key:word|word}}, [flag] or [_d{{key}}]"
+        ) from error
     for listed in names:
         if spelling is None or not spelling.fullmatch(listed):
             raise RuleError(f"the op {listed!r} is listed for {name!r}, which does not spell it")
 
     def add(build: AnyBuild) -> AnyBuild:
+        _OPS.pop(name, None)  # the latest comes last, and is found first
         _OPS[name] = _Entry(name, build, tuple(inputs), (name,) if spelling is None else tuple(names), spelling)
         return build
 
@@ -126,6 +133,8 @@ def _spelling(pattern: str) -> str:
             key, _, words = part[1:-1].partition(":")
             found += f"(?P={key})" if key in seen else f"(?P<{key}>{words or '[1-9][0-9]*'})"
             seen.add(key)
+        elif part in "{}":
+            raise re.error("a brace without its other half")
         else:
             found += re.escape(part)
     return found
@@ -177,7 +186,8 @@ def describe(name: str) -> Op:
             key if value is True else f"{key} {value}" for key, value in arguments.items() if f"{{{key}}}" not in text
         ]
         defaults = {p.name: p.default for p in inspect.signature(entry.build).parameters.values()}
-        text = text.format(**{**defaults, **arguments})
+        for key, value in {**defaults, **arguments}.items():
+            text = text.replace(f"{{{key}}}", str(value))
         text = f"{text.rstrip('.')}; {', '.join(more)}." if more else text
     home = str(entry.build.__module__)
     family = home.rpartition(".")[2] if home.startswith("modularnas.ops.") else "user"
@@ -186,9 +196,11 @@ def describe(name: str) -> Op:
 
 def _look_up(name: str) -> tuple[str, _Entry, dict[str, Any]]:
     """The canonical name, what is registered for it, and the arguments that the name gives."""
+    if not isinstance(name, str):
+        raise RuleError(f"an op is looked up as {name!r}; expected a name, such as 'conv_3x3'")
     found = _match(name) or _match(_unaliased(name))
     if found is None:
-        near = difflib.get_close_matches(str(name), [*names(), *(alias for alias in ALIASES if "{" not in alias)], n=3)
+        near = difflib.get_close_matches(name, [*names(), *(alias for alias in ALIASES if "{" not in alias)], n=3)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "mn.ops.names() lists them"
         raise RuleError(f"there is no candidate op {name!r}; {hint}")
     return found
@@ -198,7 +210,7 @@ def _match(name: str) -> tuple[str, _Entry, dict[str, Any]] | None:
     entry = _OPS.get(name)
     if entry is not None and entry.spelling is None:
         return name, entry, {}
-    for entry in _OPS.values():
+    for entry in reversed(_OPS.values()):
         match = entry.spelling and entry.spelling.fullmatch(name)
         if match:
             given = {key: value for key, value in match.groupdict().items() if value is not None}

@@ -8,7 +8,7 @@
   figure 4e). A projecting shortcut takes the input itself; in the authors' code it takes the first activation.
 - `_se`: squeeze and excitation of the branch, reduced by 16 (Hu, Shen and Sun 2017, arXiv 1709.01507, figure 3).
 - `pyramid_block`: batch norm first and last, one ReLU, and a shortcut without weights (Han, Kim and Kim 2016, arXiv
-  1610.02915, figure 6d and section 3.3): average pooling at a stride, zeros for new channels. Where there are fewer
+  1610.02915, figure 6d and section 3): average pooling at a stride, zeros for new channels. Where there are fewer
   channels than before, which the paper has not, the shortcut projects.
 
 Where the shape changes, the shortcut is a strided 1 x 1 convolution with a batch norm (option B of He et al. 2015).

@@ -58,6 +58,8 @@ class Slot(nn.Module):
     ) -> None:
         if layout not in _LAYOUTS:
             raise NetworkError(f"a Slot is given layout={layout!r}; expected one of {list(_LAYOUTS)}")
+        if layout != "channels" and stride != 1:
+            raise NetworkError(f"a Slot of layout={layout!r} is given stride={stride}; only layout='channels' has one")
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
