@@ -127,14 +127,14 @@ def _spelling(pattern: str) -> str:
     for part in re.findall(r"\[[^\]{]*\]|\{[^}]*\}|.", pattern):
         if part in "[]":
             found += "(?:" if part == "[" else ")?"
+        elif part in "{}":
+            raise re.error("a brace without its other half")
         elif part[0] == "[":
             found += f"(?P<{part[1:-1].strip('_')}>{re.escape(part[1:-1])})?"
         elif part[0] == "{":
             key, _, words = part[1:-1].partition(":")
             found += f"(?P={key})" if key in seen else f"(?P<{key}>{words or '[1-9][0-9]*'})"
             seen.add(key)
-        elif part in "{}":
-            raise re.error("a brace without its other half")
         else:
             found += re.escape(part)
     return found
