@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -335,14 +335,33 @@ def _slot(given: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -
         slot = given
     else:
         inside, outside = _channels(given, input_shape, output_shape)
-        slot = Slot(inside, outside, 1 if hasattr(given, "in_features") else _stride(given, input_shape, output_shape))
+        layout = _layout(given, input_shape, output_shape)
+        stride = _stride(given, input_shape, output_shape) if layout == "channels" else 1
+        if layout == "features":
+            inside, outside = input_shape[-1], output_shape[-1]
+        slot = Slot(inside, outside, stride, layout=layout)
         slot.bias = getattr(given, "bias", None) is not None if hasattr(given, "bias") else True
         size = getattr(given, "kernel_size", None)
         slot.kernel_size = size[0] if isinstance(size, tuple) and len(set(size)) == 1 else size
-        slot.features_last = hasattr(given, "in_features")
         slot._given = [given]
     slot.input_shape, slot.output_shape = input_shape, output_shape
     return slot
+
+
+def _layout(
+    given: nn.Module, input_shape: torch.Size, output_shape: torch.Size
+) -> Literal["channels", "features", "fields"]:
+    """Where a module's place has its channels. `(N, C, L)` and `(N, L, D)` look alike, so its layers decide."""
+    if hasattr(given, "in_features"):
+        return "features"
+    if len(input_shape) == 3 and len(output_shape) == 2:
+        return "fields"
+    if len(input_shape) == len(output_shape) == 3 and input_shape[:2] == output_shape[:2]:
+        layers = list(given.modules())
+        last = any(isinstance(layer, (nn.Linear, nn.LayerNorm, nn.MultiheadAttention)) for layer in layers)
+        if last and not any(hasattr(layer, "in_channels") for layer in layers):
+            return "features"
+    return "channels"
 
 
 def _channels(given: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -> tuple[int, int]:

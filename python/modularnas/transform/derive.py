@@ -15,7 +15,7 @@ from torch import fx, nn
 
 from modularnas.errors import NetworkError
 from modularnas.nn import MixedOp, Skippable, restore
-from modularnas.transform.source import untyped
+from modularnas.transform.source import OneLevelTracer, untyped
 
 if TYPE_CHECKING:
     from modularnas.transform.supernet import Supernet
@@ -127,17 +127,17 @@ def _remove(net: nn.Module, gone: set[int]) -> None:
 
 def _plain(net: nn.Module) -> nn.Module:
     """The network with classes of this library (inside candidate ops) turned into graph modules of torch's."""
-    if type(net).__module__.partition(".")[0] == "modularnas":
-        return _graph(net)
-    for parent in list(net.modules()):
-        for name, child in parent._modules.items():
-            if child is not None and type(child).__module__.partition(".")[0] == "modularnas":
-                parent._modules[name] = _graph(child)
-    return net
+    graphs: dict[nn.Module, nn.Module] = {}  # one for each module, however many places it is in
+    for module in reversed(list(net.modules())):  # children before what holds them, which keeps those in its graph
+        for name, child in module._modules.items():
+            if child in graphs:
+                module._modules[name] = graphs[child]
+        if type(module).__module__.partition(".")[0] == "modularnas":
+            graphs[module] = _graph(module)
+    return graphs.get(net, net)
 
 
 def _graph(module: nn.Module) -> fx.GraphModule:
-    traced = fx.symbolic_trace(module)
-    untyped(traced.graph)
-    traced.recompile()
-    return traced
+    graph = untyped(OneLevelTracer().trace(module))
+    graph._tracer_cls = None  # which a pickle would name
+    return fx.GraphModule(module, graph, type(module).__name__)
