@@ -88,10 +88,10 @@ impl Metric {
             INACTIVE => 0.0,
             code => table[code as usize],
         };
-        self.terms
-            .iter()
+        let terms = self.terms.iter();
+        terms
             .map(|term| term.factors.iter().map(factor).fold(term.coefficient, |a, b| a * b))
-            .sum()
+            .fold(0.0, |a, b| a + b)
     }
 
     fn magnitude(&self) -> f64 {
