@@ -197,6 +197,12 @@ impl Feasible {
         &self.costs
     }
 
+    /// The bounds.
+    #[must_use]
+    pub fn bounds(&self) -> &[Bound] {
+        &self.bounds
+    }
+
     /// One draw: the codes of the diagram's decisions, if they are within the bounds.
     fn attempt(&self, rng: &mut Rng) -> Option<Vec<i32>> {
         let mut codes = vec![INACTIVE; self.costs.space.len()];

@@ -164,6 +164,31 @@ impl Costs {
         Costs::new(Arc::clone(&self.space), metrics)
     }
 
+    /// The costs of a point of a joined space: the sum of the costs of its parts. `other` may be of another space.
+    ///
+    /// # Errors
+    /// As [`Costs::new`], or if the joined space lacks a decision of either.
+    pub fn joined(&self, other: &Costs, space: Arc<SearchSpace>) -> Result<Costs> {
+        let mut metrics: Vec<Metric> = Vec::new();
+        for costs in [self, other] {
+            let decisions = costs.space.decisions();
+            let places: Vec<usize> =
+                decisions.iter().map(|decision| space.decision_index(&decision.name)).collect::<Result<_>>()?;
+            for metric in &costs.metrics {
+                let moved = |(decision, table): &(usize, Box<[f64]>)| (places[*decision], table.clone());
+                let terms = metric.terms.iter().map(|term| Term {
+                    coefficient: term.coefficient,
+                    factors: term.factors.iter().map(moved).collect(),
+                });
+                match metrics.iter_mut().find(|known| known.name == metric.name) {
+                    Some(known) => known.terms.extend(terms),
+                    None => metrics.push(Metric { name: metric.name.clone(), terms: terms.collect() }),
+                }
+            }
+        }
+        Costs::new(space, metrics)
+    }
+
     /// The space.
     #[must_use]
     pub fn space(&self) -> &Arc<SearchSpace> {
@@ -384,6 +409,16 @@ pub(crate) mod tests {
             |w: f64, k: f64| (0..40).map(|i| f64::from(40 - i) * k * w * if i > 0 { w } else { 1.0 }).sum();
         assert_eq!((low.0, high.0), (expected(8.0, 9.0), expected(16.0, 49.0)));
         assert_eq!(high.1.codes().iter().collect::<HashSet<_>>().len(), 1);
+    }
+
+    #[test]
+    fn joined_costs_add_up() {
+        let both = chain(1);
+        let renamed = SearchSpace::from_json(&both.space.to_json().replace("k0", "a").replace("w0", "b")).unwrap();
+        let other = Costs::new(Arc::new(renamed), both.metrics[..1].to_vec()).unwrap();
+        let space = Arc::new(other.space.join(&both.space).unwrap());
+        let joined = both.joined(&other, space).unwrap();
+        assert_eq!(joined.evaluate(&[0, 1, 2, 0]).unwrap(), [[9.0 * 12.0 + 49.0 * 8.0], [64.0 * 49.0 * 8.0]]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cost;
 use crate::error::{Error, Result};
 use crate::space::INACTIVE;
 
@@ -81,6 +82,22 @@ impl CostModel {
         for (metric, value) in cost.columns().into_iter().enumerate() {
             self.push(Term { metric, coefficient: sign * value, factors: factors.to_vec() });
         }
+    }
+
+    /// The same for `Costs`, which knows bounds, feasible points and optima: one metric for each of [`METRICS`].
+    #[must_use]
+    pub fn metrics(&self) -> Vec<cost::Metric> {
+        let real = |table: &[i64]| table.iter().map(|&x| x as f64).collect();
+        let term = |term: &Term| cost::Term {
+            coefficient: term.coefficient as f64,
+            factors: term.factors.iter().map(|(decision, table)| (*decision, real(table))).collect(),
+        };
+        let of = |metric| self.terms.iter().filter(move |term| term.metric == metric).map(term).collect();
+        METRICS
+            .iter()
+            .enumerate()
+            .map(|(metric, name)| cost::Metric { name: (*name).to_string(), terms: of(metric) })
+            .collect()
     }
 
     /// The costs of points given as rows of codes: one column a metric of [`METRICS`].
