@@ -13,13 +13,14 @@ RUST = {
     "rng": set(),
     "space": {"error", "rng"},
     "trial": {"error", "space"},
-    "network": {"error", "space"},
-    "search": {"error", "rng", "space", "trial"},
+    "cost": {"error", "rng", "space"},
+    "network": {"error", "space", "cost"},
+    "search": {"error", "rng", "space", "trial", "cost"},
     "transform": {"error", "space", "network"},
     "evaluate": {"error", "trial"},
-    "study": {"error", "rng", "space", "trial", "search", "evaluate"},
+    "study": {"error", "rng", "space", "trial", "cost", "search", "evaluate"},
     "benchmark": {"error", "space", "trial", "search", "evaluate"},
-    "bindings": {"error", "rng", "space", "trial", "network", "search", "transform", "evaluate", "benchmark", "study"},
+    "bindings": {"error", "rng", "space", "trial", "cost", "network", "search", "transform", "evaluate", "benchmark", "study"},
 }
 
 #: Room of the package: the other rooms it may use (`_core` is everybody's).

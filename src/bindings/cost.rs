@@ -51,7 +51,10 @@ fn read_bounds(costs: &Costs, constraints: &Bound<'_, PyAny>) -> PyResult<Vec<Co
     let py = constraints.py();
     let Ok(mapping) = constraints.downcast::<PyMapping>() else {
         let given = described(constraints);
-        return refuse(py, format!("constraints is {given}; expected a dict such as {{\"macs\": (None, 3e8)}}"));
+        return refuse(
+            py,
+            format!("constraints is {given}; expected a dict such as {{\"macs\": (None, 3e8)}}"),
+        );
     };
     let mut bounds = Vec::new();
     for item in mapping.items()?.iter() {
@@ -88,7 +91,11 @@ pub(super) fn feasible(
 }
 
 /// The points that keep those constraints of a study that the space has costs for.
-pub(super) fn feasible_for(py: Python<'_>, handle: &SpaceHandle, goals: &Goals) -> PyResult<Option<Feasible>> {
+pub(super) fn feasible_for(
+    py: Python<'_>,
+    handle: &SpaceHandle,
+    goals: &Goals,
+) -> PyResult<Option<Feasible>> {
     let Some(costs) = &handle.costs else { return Ok(None) };
     let known = goals.constraints().iter().filter(|one| costs.index(&one.metric).is_ok());
     let bounds: Vec<CostBound> = known
@@ -234,7 +241,11 @@ impl PyCount {
 
     fn __repr__(&self) -> String {
         let Count { value, low, high } = &self.count;
-        if low == high { format!("Count({value})") } else { format!("Count({value}, low={low}, high={high})") }
+        if low == high {
+            format!("Count({value})")
+        } else {
+            format!("Count({value}, low={low}, high={high})")
+        }
     }
 }
 
@@ -296,14 +307,20 @@ pub(super) fn terms(space: &SearchSpace, what: &str, tables: &Bound<'_, PyAny>) 
             };
             let (a, b) = (index(py, space, what, &first)?, index(py, space, what, &second)?);
             if a == b {
-                return refuse(py, format!("{what} has a table for '{first}' with itself; give it one by '{first}'"));
+                return refuse(
+                    py,
+                    format!("{what} has a table for '{first}' with itself; give it one by '{first}'"),
+                );
             }
             let rows: Vec<Bound<'_, PyAny>> = table.try_iter()?.collect::<PyResult<_>>()?;
             if rows.len() != space.count(a) as usize {
                 let found = rows.len();
                 return refuse(
                     py,
-                    format!("{what} has {found} rows for '{first}'; expected {}, one a choice", space.count(a)),
+                    format!(
+                        "{what} has {found} rows for '{first}'; expected {}, one a choice",
+                        space.count(a)
+                    ),
                 );
             }
             for (code, row) in rows.iter().enumerate() {
@@ -329,19 +346,30 @@ pub(super) fn terms(space: &SearchSpace, what: &str, tables: &Bound<'_, PyAny>) 
 fn index(py: Python<'_>, space: &SearchSpace, what: &str, name: &str) -> PyResult<usize> {
     let decision = space.decision_index(name).map_err(|error| to_py(py, error))?;
     if space.decisions()[decision].domain.is_real() {
-        return refuse(py, format!("{what} depends on '{name}', which is real; only discrete ones have tables"));
+        return refuse(
+            py,
+            format!("{what} depends on '{name}', which is real; only discrete ones have tables"),
+        );
     }
     Ok(decision)
 }
 
 /// One value a choice of a decision, from a dict or in the order of the choices.
-fn column(space: &SearchSpace, what: &str, decision: usize, table: &Bound<'_, PyAny>) -> PyResult<Box<[f64]>> {
+fn column(
+    space: &SearchSpace,
+    what: &str,
+    decision: usize,
+    table: &Bound<'_, PyAny>,
+) -> PyResult<Box<[f64]>> {
     let py = table.py();
     let of = &space.decisions()[decision];
     let count = space.count(decision) as usize;
     let number = |value: &Bound<'_, PyAny>| match value.extract::<f64>() {
         Ok(number) => Ok(number),
-        Err(_) => refuse(py, format!("{what} is {} for a choice of '{}'; expected a number", described(value), of.name)),
+        Err(_) => refuse(
+            py,
+            format!("{what} is {} for a choice of '{}'; expected a number", described(value), of.name),
+        ),
     };
     if let Ok(mapping) = table.downcast::<PyMapping>() {
         let mut values = vec![None; count];
@@ -349,13 +377,19 @@ fn column(space: &SearchSpace, what: &str, decision: usize, table: &Bound<'_, Py
             let (choice, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
             let label = label_from_py(&choice)?;
             let Some(code) = of.domain.code(&label) else {
-                return refuse(py, format!("{what} has a value for {label} of '{}'; it is {}", of.name, of.domain));
+                return refuse(
+                    py,
+                    format!("{what} has a value for {label} of '{}'; it is {}", of.name, of.domain),
+                );
             };
             values[code as usize] = Some(number(&value)?);
         }
         if let Some(code) = values.iter().position(Option::is_none) {
             let label = of.domain.label(code as i32).unwrap_or(Label::None);
-            return refuse(py, format!("{what} has no value for {label} of '{}'; give every choice one", of.name));
+            return refuse(
+                py,
+                format!("{what} has no value for {label} of '{}'; give every choice one", of.name),
+            );
         }
         return Ok(values.into_iter().flatten().collect());
     }
@@ -363,13 +397,22 @@ fn column(space: &SearchSpace, what: &str, decision: usize, table: &Bound<'_, Py
         let given = described(table);
         return refuse(
             py,
-            format!("{what} is given {given} for '{}'; expected a dict of choice to value, or one value a choice", of.name),
+            format!(
+                "{what} is given {given} for '{}'; expected a dict of choice to value, or one value a choice",
+                of.name
+            ),
         );
     };
     let values: Vec<f64> = items.map(|item| number(&item?)).collect::<PyResult<_>>()?;
     if values.len() != count {
         let found = values.len();
-        return refuse(py, format!("{what} has {found} values for '{}'; expected {count}, one for each of {}", of.name, of.domain));
+        return refuse(
+            py,
+            format!(
+                "{what} has {found} values for '{}'; expected {count}, one for each of {}",
+                of.name, of.domain
+            ),
+        );
     }
     Ok(values.into())
 }

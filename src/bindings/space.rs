@@ -701,7 +701,8 @@ impl PySpace {
 
     fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<(PyObject, (String, Option<String>))> {
         let json = |costs: &Arc<Costs>| {
-            serde_json::to_string(costs.metrics()).map_err(|e| to_py(slf.py(), Error::Internal(e.to_string())))
+            serde_json::to_string(costs.metrics())
+                .map_err(|e| to_py(slf.py(), Error::Internal(e.to_string())))
         };
         let costs = slf.get().handle.costs.as_ref().map(json).transpose()?;
         Ok((slf.getattr("from_json")?.unbind(), (slf.get().to_json(), costs)))

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::benchmark::PyBenchmark;
 use super::space::{PyPoint, PySpace, SpaceHandle};
-use super::{enter, to_py};
+use super::{cost, enter, to_py};
 use crate::benchmark::Benchmark;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;

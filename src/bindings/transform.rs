@@ -11,8 +11,8 @@ use pyo3_tch::PyTensor;
 use pythonize::{depythonize, pythonize};
 use safetensors::{Dtype, tensor::TensorView};
 
-use super::space::{PyPoint, PySpace};
 use super::enter;
+use super::space::{PyPoint, PySpace};
 use crate::cost::Costs;
 use crate::error::Error;
 use crate::network::{Cost, Network};
@@ -87,9 +87,8 @@ impl PyPlan {
     fn with_costs(&self, py: Python<'_>, candidates: &Bound<'_, PyAny>) -> PyResult<PySpace> {
         let candidates: HashMap<String, HashMap<String, Cost>> = depythonize(candidates)?;
         let space = Arc::clone(&self.space.get().handle.space);
-        let costs = enter(py, || {
-            Costs::new(space, self.plan.cost_model(&self.network, &candidates)?.metrics())
-        })?;
+        let costs =
+            enter(py, || Costs::new(space, self.plan.cost_model(&self.network, &candidates)?.metrics()))?;
         PySpace::with(py, Arc::new(costs))
     }
 

@@ -172,8 +172,10 @@ impl Costs {
         let mut metrics: Vec<Metric> = Vec::new();
         for costs in [self, other] {
             let decisions = costs.space.decisions();
-            let places: Vec<usize> =
-                decisions.iter().map(|decision| space.decision_index(&decision.name)).collect::<Result<_>>()?;
+            let places: Vec<usize> = decisions
+                .iter()
+                .map(|decision| space.decision_index(&decision.name))
+                .collect::<Result<_>>()?;
             for metric in &costs.metrics {
                 let moved = |(decision, table): &(usize, Box<[f64]>)| (places[*decision], table.clone());
                 let terms = metric.terms.iter().map(|term| Term {
@@ -414,7 +416,8 @@ pub(crate) mod tests {
     #[test]
     fn joined_costs_add_up() {
         let both = chain(1);
-        let renamed = SearchSpace::from_json(&both.space.to_json().replace("k0", "a").replace("w0", "b")).unwrap();
+        let renamed =
+            SearchSpace::from_json(&both.space.to_json().replace("k0", "a").replace("w0", "b")).unwrap();
         let other = Costs::new(Arc::new(renamed), both.metrics[..1].to_vec()).unwrap();
         let space = Arc::new(other.space.join(&both.space).unwrap());
         let joined = both.joined(&other, space).unwrap();

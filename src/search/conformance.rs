@@ -213,7 +213,14 @@ fn replaying_the_told_trials_restores_an_algorithm() {
             let goals = one_loss();
             let mut original = create(entry, &space, &goals);
             let told = run(&mut *original, &space, &goals, 5, 50, 0);
-            let cx = Context { space: &space, goals: &goals, seed: 5, next: told.len() as u64, running: &[], feasible: None };
+            let cx = Context {
+                space: &space,
+                goals: &goals,
+                seed: 5,
+                next: told.len() as u64,
+                running: &[],
+                feasible: None,
+            };
             let expected = original.ask(&cx, 3).unwrap();
             assert_eq!(expected, original.ask(&cx, 3).unwrap(), "{}: ask changed the state", entry.name);
             let mut into = Proposal { parent: Some(7), ..Proposal::new(space.sample(0, 0)) };
@@ -259,7 +266,14 @@ fn several_objectives_under_a_constraint_are_taken() {
             let Ok(mut algorithm) = (entry.create)(&serde_json::json!({}), &space, &goals) else { continue };
             let mut row = Vec::new();
             for round in 0..70_u64 {
-                let cx = Context { space: &space, goals: &goals, seed: 3, next: round * 5, running: &[], feasible: None };
+                let cx = Context {
+                    space: &space,
+                    goals: &goals,
+                    seed: 3,
+                    next: round * 5,
+                    running: &[],
+                    feasible: None,
+                };
                 let trials: Vec<Trial> = (cx.next..)
                     .zip(algorithm.ask(&cx, 5).unwrap())
                     .map(|(id, Proposal { point, fidelity, parent })| {

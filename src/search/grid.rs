@@ -139,7 +139,14 @@ mod tests {
         let algorithm = settings.build(space, &goals).unwrap();
         let mut points = Vec::new();
         loop {
-            let cx = Context { space, goals: &goals, seed, next: points.len() as u64, running: &[], feasible: None };
+            let cx = Context {
+                space,
+                goals: &goals,
+                seed,
+                next: points.len() as u64,
+                running: &[],
+                feasible: None,
+            };
             let proposals = algorithm.ask(&cx, 7).unwrap();
             if proposals.is_empty() {
                 return points;

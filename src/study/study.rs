@@ -509,8 +509,14 @@ struct Memory {
 impl Memory {
     fn propose(&self, count: usize) -> Result<Vec<Trial>> {
         let next = self.history.len();
-        let context =
-            Context { space: &self.space, goals: &self.goals, seed: self.seed, next, running: &self.running, feasible: self.feasible.as_ref() };
+        let context = Context {
+            space: &self.space,
+            goals: &self.goals,
+            seed: self.seed,
+            next,
+            running: &self.running,
+            feasible: self.feasible.as_ref(),
+        };
         let proposals = self.algorithm.ask(&context, count)?;
         if proposals.len() > count {
             return Err(Error::Search(format!(
