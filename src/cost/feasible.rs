@@ -338,7 +338,9 @@ impl States {
                 .collect();
             let most = here.iter().copied().fold(0.0, f64::max);
             if most > 0.0 {
-                here.iter_mut().for_each(|mass| *mass /= most);
+                for mass in &mut here {
+                    *mass /= most;
+                }
             }
             masses.push(here);
         }
@@ -423,7 +425,7 @@ fn float(n: &BigUint) -> f64 {
 fn merge(rows: &Rows, cap: usize) -> (Rows, Vec<u32>) {
     let width = rows.row(0).len();
     let metrics = (width - 1) / 2;
-    let middle = |row: &[f64], m: usize| (row[1 + 2 * m] + row[2 + 2 * m]) / 2.0;
+    let middle = |row: &[f64], m: usize| f64::midpoint(row[1 + 2 * m], row[2 + 2 * m]);
     let mut nodes = Rows::new(1);
     let mut ranges = vec![(f64::INFINITY, f64::NEG_INFINITY); metrics];
     for s in 0..rows.len() {
@@ -593,8 +595,8 @@ mod tests {
                 costs.bound("params", None, Some(at(to) / 64.0)).unwrap(),
             ];
             let feasible = Feasible::new(Arc::clone(&costs), bounds, &|| Ok(())).unwrap();
-            let points: HashSet<Point> = (0..100).map(|i| feasible.sample(0, i)).collect();
-            assert!(points.len() > 95);
+            let points: Vec<Point> = (0..100).map(|i| feasible.sample(0, i)).collect();
+            assert!(points.iter().collect::<HashSet<_>>().len() > 95);
             for point in points {
                 let macs = costs.of(&point).unwrap()[1];
                 assert!((at(from)..=at(to)).contains(&macs));

@@ -35,6 +35,9 @@ struct Table {
     cells: Vec<f64>,
 }
 
+/// Decisions, and terms of them with their metric.
+type Group<'a> = (Vec<usize>, Vec<(usize, &'a Term)>);
+
 impl Joint {
     pub(super) fn new(space: &SearchSpace, metrics: &[Metric]) -> Self {
         let counts: Vec<(i32, bool)> =
@@ -56,7 +59,7 @@ impl Joint {
         }
         // Wide groups first: narrow ones then find a table that has their decisions already.
         placed.sort_by(|(a, ..), (b, ..)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        let mut groups: Vec<(Vec<usize>, Vec<(usize, &Term)>)> = Vec::new();
+        let mut groups: Vec<Group<'_>> = Vec::new();
         for (decisions, m, term) in placed {
             let grown = |group: &[usize]| {
                 let mut union = group.to_vec();

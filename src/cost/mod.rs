@@ -255,7 +255,7 @@ impl Costs {
     /// [`Error::Space`] if the metric couples too many decisions at once.
     pub fn extremes(&self, metric: usize, poll: Poll<'_>) -> Result<[(f64, Point); 2]> {
         let diagram = Diagram::new(&self.space, &[&self.metrics[metric].terms], poll)?;
-        let extreme = |extreme| {
+        let extreme = |extreme| -> Result<(f64, Point)> {
             let point = self.completed(diagram.best(&[1.0], extreme));
             Ok((self.of(&point)?[metric], point))
         };

@@ -125,6 +125,11 @@ impl Prices {
         let to_go = problem.diagram.to_go(&combination, Extreme::High);
         Prices { combination, constant: 0.0, to_go, known: None }
     }
+
+    /// An upper bound of the score that a path with these sums can have at the end.
+    fn reach(&self, values: &[f64], layer: usize, node: u32) -> f64 {
+        dot(&self.combination, values) + self.constant + self.to_go[layer][node as usize]
+    }
 }
 
 /// The partial points of one layer.
@@ -285,7 +290,7 @@ impl<'a> Problem<'a> {
                     }
                 }
                 if next.nodes.len() > LABELS {
-                    return Err(self.too_many());
+                    return Err(too_many());
                 }
             }
             let order = self.undominated(&next, i + 1, prices, width);
@@ -298,7 +303,7 @@ impl<'a> Problem<'a> {
             layers.push(std::mem::take(&mut reduced.steps));
             kept += layers[i].len();
             if kept > LABELS {
-                return Err(self.too_many());
+                return Err(too_many());
             }
             labels = reduced;
         }
@@ -332,11 +337,7 @@ impl<'a> Problem<'a> {
 
     /// Whether a path with these sums can end better than the known one.
     fn may_win(&self, values: &[f64], prices: &Prices, layer: usize, node: u32, known: Option<f64>) -> bool {
-        known.is_none_or(|known| self.reach(values, prices, layer, node) > known + self.tolerance)
-    }
-
-    fn reach(&self, values: &[f64], prices: &Prices, layer: usize, node: u32) -> f64 {
-        dot(&prices.combination, values) + prices.constant + prices.to_go[layer][node as usize]
+        known.is_none_or(|known| prices.reach(values, layer, node) > known + self.tolerance)
     }
 
     /// What still counts of a label's costs, the lower the better: minus infinity for a bound that it cannot miss.
@@ -405,7 +406,7 @@ impl<'a> Problem<'a> {
             }
         }
         if kept.len() > width {
-            let prospect = |&label: &usize| self.reach(values(label), prices, layer, labels.nodes[label]);
+            let prospect = |&label: &usize| prices.reach(values(label), layer, labels.nodes[label]);
             kept.sort_by(|a, b| prospect(b).total_cmp(&prospect(a)));
             kept.truncate(width);
         }
@@ -414,13 +415,13 @@ impl<'a> Problem<'a> {
         }
         kept
     }
+}
 
-    fn too_many(&self) -> Error {
-        Error::Space(format!(
-            "the exact search needs more than {LABELS} partial points; give fewer constraints, round the scores and \
-             costs to fewer digits, or search with mn.Study"
-        ))
-    }
+fn too_many() -> Error {
+    Error::Space(format!(
+        "the exact search needs more than {LABELS} partial points; give fewer constraints, round the scores and costs to \
+         fewer digits, or search with mn.Study"
+    ))
 }
 
 #[cfg(test)]

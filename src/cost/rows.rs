@@ -34,7 +34,9 @@ impl Rows {
 
     /// The number of this row; a new one if it is new.
     pub(super) fn number(&mut self, row: &mut [f64]) -> u32 {
-        row.iter_mut().for_each(|x| *x += 0.0);
+        for x in row.iter_mut() {
+            *x += 0.0;
+        }
         if 2 * (self.len + 1) > self.table.len() {
             self.grow();
         }

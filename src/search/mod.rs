@@ -103,7 +103,10 @@ impl Context<'_> {
     /// A random point: one of the feasible ones, where they are known.
     #[must_use]
     pub fn draw(&self, rng: &mut Rng) -> Point {
-        self.feasible.map_or_else(|| self.space.draw(rng), |feasible| feasible.draw(rng))
+        match self.feasible {
+            Some(feasible) => feasible.draw(rng),
+            None => self.space.draw(rng),
+        }
     }
 
     /// [`Context::draw`], written over another point of the space.
