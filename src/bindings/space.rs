@@ -543,7 +543,7 @@ impl PySpace {
     ///     >>> space = mn.SearchSpace({f"k{i}": mn.choice([3, 5, 7]) for i in range(20)})
     ///     >>> space = space.with_cost("ms", {f"k{i}": [9, 25, 49] for i in range(20)})
     ///     >>> space.count({"ms": (None, 200)})
-    ///     Count(211)
+    ///     Count(21)
     #[pyo3(signature = (constraints = None))]
     fn count(&self, py: Python<'_>, constraints: Option<&Bound<'_, PyAny>>) -> PyResult<cost::PyCount> {
         cost::count(py, &self.handle, constraints)

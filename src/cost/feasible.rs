@@ -27,10 +27,10 @@ use crate::rng::{Rng, stream};
 use crate::space::{INACTIVE, Point, SearchSpace};
 
 /// States a layer, tried one after the other until enough of the draws are within the bounds.
-const CAPS: [usize; 3] = [1 << 13, 1 << 16, 1 << 18];
+const CAPS: [usize; 3] = [1 << 13, 1 << 15, 1 << 17];
 
 /// Draws that tell how many are within, and how many of them must be.
-const PROBES: (u64, usize) = (512, 16);
+const PROBES: (u64, usize) = (1024, 8);
 
 /// Draws for a point before the known one is given.
 const DRAWS: usize = 100_000;
