@@ -299,7 +299,8 @@ fn check(space: &SearchSpace, metric: &Metric) -> Result<()> {
                 ));
             }
         }
-        if !term.magnitude().is_finite() {
+        let finite = |(_, table): &(usize, Box<[f64]>)| table.iter().all(|value| value.is_finite());
+        if !term.magnitude().is_finite() || !term.factors.iter().all(finite) {
             return fail("has a value that is not finite; give finite ones".to_string());
         }
     }
@@ -440,6 +441,7 @@ pub(crate) mod tests {
             "cost 'ms' depends on 'lr', which is real; only discrete ones have tables"
         );
         assert!(fail(f64::NAN, vec![]).contains("not finite"));
+        assert!(fail(1.0, vec![(0, vec![1.0, f64::NAN].into())]).contains("not finite"));
         assert!(fail(1e16, vec![]).contains("2^53"));
         let costs = chain(2);
         assert_eq!(

@@ -70,7 +70,7 @@ def test_bounds_are_exact_and_attained():
     assert space.bounds("ms") == (0.35, 0.9)
 
 
-@pytest.mark.parametrize("window", [(None, 20), (20, 40), (60, None), (14, 14), (None, None)])
+@pytest.mark.parametrize("window", [(None, 20), (20, 40), (60, None), (20, 20), (None, None)])
 def test_what_is_within_is_counted_and_drawn(window):
     space = tabled()
     low, high = (-1e9 if window[0] is None else window[0]), (1e9 if window[1] is None else window[1])
@@ -126,11 +126,11 @@ def test_an_estimate_says_so():
     rng = np.random.default_rng(0)
     space = mn.SearchSpace({name: mn.choice([0, 1, 2]) for name in names})
     space = space.with_cost("ms", {name: rng.random(3) for name in names})
-    count = space.count({"ms": (15, 15.5)})
+    count = space.count({"ms": (20, 20.3)})
     assert not count.exact
     assert count.low <= int(count) <= count.high
     sampled = space.cost(space.sample_indices(0, 0, 200_000))["ms"]
-    share = np.mean((sampled >= 15) & (sampled <= 15.5))
+    share = np.mean((sampled >= 20) & (sampled <= 20.3))
     assert count.value / space.size == pytest.approx(share, rel=0.1)
 
 
@@ -182,7 +182,7 @@ def test_a_study_draws_inside_the_constraints():
     net = supernet()
     low, high = net.space.bounds("macs")
     limit = low + (high - low) // 50
-    for algorithm in ("random", "regularized_evolution", "nsga2", "local_search"):
+    for algorithm in ("random", "regularized_evolution", "nsga2", "simulated_annealing"):
         study = mn.Study(net.space, algorithm, {"s": "max"}, {"macs": (None, limit)}, seed=1)
         trials = study.ask(10)
         assert all(net.cost(trial.point)["macs"] <= limit for trial in trials)
