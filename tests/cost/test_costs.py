@@ -112,7 +112,8 @@ def test_a_large_space_is_counted_and_drawn_in_a_narrow_window():
     ways = {0: 1}
     for _ in names:
         ways = {
-            c: sum(ways.get(c - k, 0) for k in (9, 25, 49)) for c in {a + k for a, k in itertools.product(ways, (9, 25, 49))}
+            c: sum(ways.get(c - k, 0) for k in (9, 25, 49))
+            for c in {a + k for a, k in itertools.product(ways, (9, 25, 49))}
         }
     low, high = 700, 720
     assert space.count({"ops": (low, high)}) == sum(n for c, n in ways.items() if low <= c <= high)
