@@ -167,6 +167,23 @@ mod tests {
     }
 
     #[test]
+    fn as_metrics_it_gives_the_same_values() {
+        use crate::space::{Decision, Domain, Label, SearchSpace};
+        let choice = |name: &str| Decision::new(name, Domain::Categorical([0, 1].map(Label::Int).to_vec()));
+        let inner = choice("inner").active_if("outer", vec![Label::Int(1)]);
+        let space = SearchSpace::new(vec![choice("outer"), inner]).unwrap();
+        let mut model = CostModel::new(2);
+        let conditions = [(0, vec![0, 1].into()), (1, vec![9, 25].into()), (0, vec![3, 4].into())];
+        model.push_cost(-1, Cost { params: 3, macs: 70, activation_bytes: 8 }, &conditions);
+        model.push_cost(1, Cost { params: 1_000, macs: 10_000, activation_bytes: 64 }, &[]);
+        let costs = cost::Costs::new(space.into(), model.metrics()).unwrap();
+        let rows = [0, INACTIVE, 1, 0, 1, 1];
+        let whole = |column: Vec<f64>| column.into_iter().map(|x| x as i64).collect::<Vec<i64>>();
+        let columns: Vec<Vec<i64>> = costs.evaluate(&rows).unwrap().into_iter().map(whole).collect();
+        assert_eq!(columns, model.evaluate(&rows).unwrap());
+    }
+
+    #[test]
     fn wrong_rows_are_refused() {
         let mut model = CostModel::new(2);
         model.push(Term { metric: 0, coefficient: 1, factors: vec![(1, vec![1, 2].into())] });
