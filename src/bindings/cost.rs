@@ -25,8 +25,12 @@ fn refuse<T>(py: Python<'_>, message: String) -> PyResult<T> {
 }
 
 /// Lets Ctrl-C end long work.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method alone is not general enough in its lifetime"
+)]
 fn poll() -> Result<()> {
-    Python::with_gil(Python::check_signals).map_err(foreign)
+    Python::with_gil(|py| py.check_signals()).map_err(foreign)
 }
 
 fn costs_of<'a>(py: Python<'_>, handle: &'a SpaceHandle) -> PyResult<&'a Arc<Costs>> {
