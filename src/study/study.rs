@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::history::History;
 use super::identity::Identity;
 use super::store::{Owner, Store, StoredOutcome};
+use crate::cost::Feasible;
 use crate::error::{Error, Result};
 use crate::search::{self, Context, SearchAlgorithm};
 use crate::space::SearchSpace;
@@ -48,6 +49,8 @@ pub struct Setup {
     pub space: Arc<SearchSpace>,
     /// What it is after.
     pub goals: Goals,
+    /// The points to draw from at random, if constraints on costs in closed form say which; else all.
+    pub feasible: Option<Feasible>,
     /// How it searches.
     pub algorithm: Algorithm,
     /// The only source of its randomness.
@@ -91,7 +94,7 @@ impl Study {
     /// [`Error::Study`] if the file holds another study, saying where it differs; [`Error::Storage`] if it cannot be
     /// read or written.
     pub fn create(setup: Setup) -> Result<Study> {
-        let Setup { space, goals, algorithm, seed, storage } = setup;
+        let Setup { space, goals, feasible, algorithm, seed, storage } = setup;
         let Algorithm { name, settings, state } = algorithm;
         let store = match storage {
             None => None,
@@ -103,6 +106,7 @@ impl Study {
                 metrics: goals.metrics().to_vec(),
                 space: Arc::clone(&space),
                 goals: goals.clone(),
+                feasible,
                 seed,
                 algorithm: state,
                 running: Vec::new(),
@@ -489,6 +493,7 @@ impl Books {
 struct Memory {
     space: Arc<SearchSpace>,
     goals: Goals,
+    feasible: Option<Feasible>,
     seed: u64,
     algorithm: Box<dyn SearchAlgorithm>,
     history: History,
@@ -504,8 +509,14 @@ struct Memory {
 impl Memory {
     fn propose(&self, count: usize) -> Result<Vec<Trial>> {
         let next = self.history.len();
-        let context =
-            Context { space: &self.space, goals: &self.goals, seed: self.seed, next, running: &self.running };
+        let context = Context {
+            space: &self.space,
+            goals: &self.goals,
+            seed: self.seed,
+            next,
+            running: &self.running,
+            feasible: self.feasible.as_ref(),
+        };
         let proposals = self.algorithm.ask(&context, count)?;
         if proposals.len() > count {
             return Err(Error::Search(format!(
@@ -562,6 +573,7 @@ impl Memory {
             seed: self.seed,
             next: self.told,
             running: &[],
+            feasible: self.feasible.as_ref(),
         };
         self.algorithm.tell(&context, told)
     }
@@ -693,7 +705,7 @@ pub(super) mod tests {
     }
 
     fn create(algorithm: Algorithm, goals: Goals, storage: Option<PathBuf>, seed: u64) -> Result<Study> {
-        Study::create(Setup { space: Arc::new(digits()), goals, algorithm, seed, storage })
+        Study::create(Setup { space: Arc::new(digits()), goals, feasible: None, algorithm, seed, storage })
     }
 
     fn named(name: &str) -> Algorithm {

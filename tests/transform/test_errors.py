@@ -307,8 +307,8 @@ def test_indices_that_do_not_fit(supernet):
     assert raised(mn.SpaceError, lambda: supernet.cost(np.zeros((3, 2), np.int32))) == text
     text = "indices have shape (3,); expected (n, 3), one column a decision"
     assert raised(mn.SpaceError, lambda: supernet.cost(np.zeros(3, np.int32))) == text
-    text = "row 0 has code 9 for decision 0; expected -1 to 1"
-    assert raised(mn.NetworkError, lambda: supernet.cost(np.full((1, 3), 9, np.int32))) == text
+    text = "row 0 has code 9 for decision 0; expected 0 to 1"
+    assert raised(mn.SpaceError, lambda: supernet.cost(np.full((1, 3), 9, np.int32))) == text
 
 
 def test_other_misuse(supernet):
