@@ -31,6 +31,7 @@ PYTHON = {
     "transform": {"errors", "ops", "nn"},
     "evaluate": {"errors"},
     "search": {"errors"},
+    "pareto": {"errors"},
     "progress": {"study"},
     "study": {"errors", "progress"},
     "testing": set(),
