@@ -104,5 +104,7 @@ def _signs(directions: str | Sequence[str], objectives: int) -> NDArray[Any] | N
     """One factor an objective that makes smaller better; None where all are minimised."""
     each = [directions] * objectives if isinstance(directions, str) else list(directions)
     if len(each) != objectives or not {*each} <= {"min", "max"}:
-        raise EvaluationError(f'directions is {directions!r}; expected "min" or "max", for all {objectives} or for each')
+        raise EvaluationError(
+            f'directions is {directions!r}; expected "min" or "max", for all {objectives} or for each'
+        )
     return np.array([-1.0 if one == "max" else 1.0 for one in each]) if "max" in each else None
