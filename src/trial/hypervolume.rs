@@ -182,9 +182,14 @@ impl Corner {
     fn gain(&mut self, point: [f64; 3], others: &[[f64; 3]], reference: &[f64]) -> f64 {
         let [x, y, z] = point;
         self.stairs.clear();
-        let mut free = (reference[0] - x) * (reference[1] - y);
+        // What is free lies within this box.
+        let (mut right, mut high) = (reference[0], reference[1]);
+        let mut free = (right - x) * (high - y);
         let (mut gain, mut floor) = (0.0, z);
         for other in others {
+            if other[0] >= right || other[1] >= high {
+                continue;
+            }
             let (left, low) = (other[0].max(x), other[1].max(y));
             let after = self.stairs.partition_point(|stair| stair.0 <= left);
             if after > 0 && self.stairs[after - 1].1 <= low {
@@ -194,8 +199,11 @@ impl Corner {
                 gain += free * (other[2] - floor);
                 floor = other[2];
             }
-            if left <= x && low <= y {
-                return gain;
+            match (left <= x, low <= y) {
+                (true, true) => return gain,
+                (true, false) => high = low,
+                (false, true) => right = left,
+                (false, false) => {}
             }
             free -= self.cover(left, low, reference);
         }
