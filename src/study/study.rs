@@ -637,11 +637,8 @@ impl Memory {
         }
         let mut ids: Vec<TrialId> = outcomes.iter().map(|(id, _)| *id).collect();
         ids.sort_unstable();
-        if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(Error::Study(format!(
-                "trial {} is told twice in one call; a trial is told once",
-                twice[0]
-            )));
+        if let Some(&[id, ..]) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Error::Study(format!("trial {id} is told twice in one call; a trial is told once")));
         }
         Ok(())
     }
