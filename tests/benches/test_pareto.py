@@ -48,11 +48,11 @@ def test_sorting(m, seconds, installed):
 def test_hypervolume(m, seconds, installed):
     print(f"\nhypervolume of a front of {m} losses: ours, moocore, ours / moocore")
     moocore = installed("moocore")
+    reference = np.full(m, 1.1)
     for n in (1_000, 10_000, 100_000):
         if m == 4 and n > 10_000:  # quadratic, there too
             continue
         losses = cloud("front", n, m)
-        reference = np.full(m, 1.1)
         runs = {"ours": lambda losses=losses: mn.hypervolume(losses, reference)}
         if moocore:
             runs["moocore"] = lambda losses=losses: moocore.hypervolume(losses, ref=reference)
