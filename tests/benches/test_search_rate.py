@@ -5,8 +5,9 @@ conditions gets the flat space, whose inactive decisions do not count.
 """
 
 import random
-import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections import deque
 
@@ -295,14 +296,26 @@ def test_model_based(name, history, spaces, installed):
     report(f"{name} on {space.name} after {history} trials", contenders)
 
 
+#: Run in a process of its own, whose memory nothing else has grown before.
+MEMORY = """
+import resource, sys
+import modularnas as mn
+space, trials = mn.SearchSpace.from_json(sys.stdin.read()), 500_000
+study = mn.Study(space, "random", {"loss": "min"}, seed=0)
+measure = mn.evaluate.Vectorized(lambda indices: indices[:, 0])
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+study.optimize(measure, trials=1_000, batch=1_000, progress=False)
+before = peak()
+study.optimize(measure, trials=1_000 + trials, batch=1_000, progress=False)
+print(round((peak() - before) / trials))
+"""
+
+
 @pytest.mark.parametrize("index", [0, 1], ids=["nb201", "darts"])
 def test_memory_of_the_history(index, spaces):
     """Growth of the resident memory with half a million trials, all of which can be read afterwards."""
-    space, trials = spaces[index], 500_000
-    study = mn.Study(space.space, "random", {"loss": "min"}, seed=0)
-    measure = mn.evaluate.Vectorized(lambda indices: indices[:, 0])
-    study.optimize(measure, trials=1_000, batch=1_000, progress=False)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    study.optimize(measure, trials=trials, batch=1_000, progress=False)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    print(f"\nmemory a trial on {space.name}, {trials} trials: {grown / trials:.0f} bytes")
+    space = spaces[index]
+    run = subprocess.run(
+        [sys.executable, "-c", MEMORY], input=space.space.to_json(), capture_output=True, text=True, check=True
+    )
+    print(f"\nmemory a trial of the whole history on {space.name}: {run.stdout.strip()} bytes")
