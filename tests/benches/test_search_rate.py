@@ -300,20 +300,20 @@ def test_model_based(name, history, spaces, installed):
 MEMORY = """
 import resource, sys
 import modularnas as mn
-space, trials = mn.SearchSpace.from_json(sys.stdin.read()), 500_000
+space, trials = mn.SearchSpace.from_json(sys.stdin.read()), 1_000_000
 study = mn.Study(space, "random", {"loss": "min"}, seed=0)
 measure = mn.evaluate.Vectorized(lambda indices: indices[:, 0])
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-study.optimize(measure, trials=1_000, batch=1_000, progress=False)
+study.optimize(measure, trials=trials, batch=1_000, progress=False)
 before = peak()
-study.optimize(measure, trials=1_000 + trials, batch=1_000, progress=False)
-print(round((peak() - before) / trials))
+study.optimize(measure, trials=3 * trials, batch=1_000, progress=False)
+print(round((peak() - before) / (2 * trials)))
 """
 
 
 @pytest.mark.parametrize("index", [0, 1], ids=["nb201", "darts"])
 def test_memory_of_the_history(index, spaces):
-    """Growth of the resident memory with half a million trials, all of which can be read afterwards."""
+    """Growth of the resident memory from one to three million trials, all of which can be read afterwards."""
     space = spaces[index]
     run = subprocess.run(
         [sys.executable, "-c", MEMORY], input=space.space.to_json(), capture_output=True, text=True, check=True
