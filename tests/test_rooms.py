@@ -44,6 +44,7 @@ PYTHON = {
     "transform": {"errors", "ops", "nn"},
     "evaluate": {"errors"},
     "search": {"errors"},
+    "pareto": {"errors"},
     "progress": {"study"},
     "study": {"errors", "progress"},
     "testing": set(),

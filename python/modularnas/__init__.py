@@ -47,6 +47,7 @@ from modularnas.errors import (  # noqa: E402
 )
 from modularnas.ops import Slot  # noqa: E402
 from modularnas.outcome import Failed, Pruned  # noqa: E402
+from modularnas.pareto import hypervolume, pareto_front, pareto_ranks  # noqa: E402
 from modularnas.study import Study  # noqa: E402
 from modularnas.transform import Supernet, derive, export, load_export, rewrite, rules  # noqa: E402
 
@@ -80,9 +81,12 @@ __all__ = [
     "derive",
     "evaluate",
     "export",
+    "hypervolume",
     "integer",
     "load_export",
     "ops",
+    "pareto_front",
+    "pareto_ranks",
     "real",
     "rewrite",
     "rules",

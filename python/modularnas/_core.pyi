@@ -335,3 +335,12 @@ def plan_rewrite(network: Mapping[str, Any], rules: Sequence[Mapping[str, Any]])
 
 def write_safetensors(path: _Path, tensors: Sequence[tuple[str, str, Sequence[int], bytes]]) -> None:
     """Writes tensors, given as (name, safetensors dtype, shape, bytes), to a safetensors file."""
+
+def pareto_front(losses: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices of the rows that no other row dominates, ascending."""
+
+def pareto_ranks(losses: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The rank of every row in non-dominated sorting, from 0."""
+
+def pareto_hypervolume(losses: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
+    """The volume that the rows dominate up to the reference."""

@@ -37,12 +37,12 @@ pub trait Locate: Send + Sync {
 /// Rows found by the point's codes as a number in mixed radix.
 pub(super) struct Dense {
     /// How far apart in `rows` two points are whose code of a decision differs by one.
-    strides: Box<[usize]>,
+    strides: Box<[u32]>,
     rows: Vec<u32>,
 }
 
-fn strides(counts: &[u32]) -> Box<[usize]> {
-    (0..counts.len()).map(|i| counts[i + 1..].iter().map(|&n| n as usize).product()).collect()
+fn strides(counts: &[u32]) -> Box<[u32]> {
+    (0..counts.len()).map(|i| counts[i + 1..].iter().product()).collect()
 }
 
 const NO_ROW: u32 = u32::MAX;
@@ -105,9 +105,11 @@ impl Dense {
 impl Locate for Dense {
     #[inline]
     fn row(&self, codes: &[i32]) -> std::result::Result<usize, Refusal> {
-        let place =
-            codes.iter().zip(&self.strides).map(|(&code, stride)| code as usize * stride).sum::<usize>();
-        match self.rows.get(place) {
+        let add = |place: u32, (&code, &stride): (&i32, &u32)| {
+            place.wrapping_add((code as u32).wrapping_mul(stride))
+        };
+        let place = codes.iter().zip(&self.strides).fold(0, add);
+        match self.rows.get(place as usize) {
             Some(&row) if row != NO_ROW => Ok(row as usize),
             _ => Err("the benchmark has no such architecture"),
         }
@@ -219,6 +221,13 @@ impl<L: Locate + 'static> Answers for Table<L> {
                 &*levels[level.min(levels.len() - 1)]
             })
             .collect();
+        if let [level] = levels[..] {
+            // Of one metric, so that nothing but the look-up is left in the loop.
+            for (codes, value) in codes.chunks_exact(width).zip(values) {
+                *value = self.locate.row(codes).map_or(f64::NAN, |row| level[row]);
+            }
+            return;
+        }
         for (codes, values) in codes.chunks_exact(width).zip(values.chunks_exact_mut(columns.len())) {
             match self.locate.row(codes) {
                 Ok(row) => values.iter_mut().zip(&levels).for_each(|(value, level)| *value = level[row]),

@@ -12,6 +12,7 @@ mod search;
 mod space;
 mod study;
 mod transform;
+mod trial;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,5 +53,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     search::register(module)?;
     study::register(module)?;
     transform::register(module)?;
+    trial::register(module)?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use numpy::{AllowTypeChange, IntoPyArray as _, PyArrayLike1, PyArrayMethods as _};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::GILOnceCell;
@@ -22,6 +23,7 @@ use crate::benchmark::Benchmark;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::search::{Context, SearchAlgorithm};
+use crate::space::SearchSpace;
 use crate::study::{Algorithm, Observer, Plan, Setup, Stop, Stopped, Study};
 use crate::trial::{
     Constraint, Direction, Fidelity, Goals, Measurement, Objective, Outcome, Proposal, Trial, TrialId,
@@ -223,7 +225,7 @@ impl PyStudy {
         } else {
             python = PyEvaluator {
                 engine: self,
-                call: read_evaluator(evaluator)?,
+                call: read_evaluator(evaluator, &self.desk.handle.space)?,
                 catch: (!catch.is_empty()).then(|| catch.clone().into_any().unbind()),
             };
             &python
@@ -385,6 +387,64 @@ impl PyStudy {
     }
 }
 
+impl PyStudy {
+    /// What an evaluator of indices returned, one outcome a row: an array for each metric, or one for the only one.
+    fn measured_rows(&self, values: &Bound<'_, PyAny>, rows: usize) -> PyResult<Vec<Outcome>> {
+        let py = values.py();
+        let metrics = self.desk.goals.metrics();
+        let mut columns = Vec::new();
+        if let Ok(mapping) = values.downcast::<PyMapping>() {
+            for item in mapping.items()?.iter() {
+                let (metric, values): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+                columns.push(self.measured_column(&metric.str()?.to_cow()?, &values, rows)?);
+            }
+        } else if let [metric] = metrics {
+            columns.push(self.measured_column(metric, values, rows)?);
+        } else {
+            let quoted: Vec<String> = metrics.iter().map(|metric| format!("'{metric}'")).collect();
+            let message = format!(
+                "the evaluator returned {}; expected a dict of arrays with {}",
+                described(values),
+                quoted.join(", ")
+            );
+            return Err(to_py(py, Error::Evaluation(message)));
+        }
+        if let Some(i) = (0..metrics.len()).find(|i| columns.iter().all(|(column, _)| column != i)) {
+            return Ok(vec![Outcome::Failed(format!("metric '{}' is missing", metrics[i])); rows]);
+        }
+        let width = columns.iter().map(|(column, _)| column + 1).max().unwrap_or(0);
+        let columns: Vec<_> = columns.iter().map(|(column, values)| (*column, values.as_array())).collect();
+        let row = |i: usize| {
+            let mut row = vec![f64::NAN; width];
+            columns.iter().for_each(|(column, values)| row[*column] = values[i]);
+            Outcome::Complete(Measurement { values: row.into() })
+        };
+        Ok((0..rows).map(row).collect())
+    }
+
+    fn measured_column<'py>(
+        &self,
+        metric: &str,
+        values: &Bound<'py, PyAny>,
+        rows: usize,
+    ) -> PyResult<(usize, PyArrayLike1<'py, f64, AllowTypeChange>)> {
+        let py = values.py();
+        if let Ok(found) = values.extract::<PyArrayLike1<'py, f64, AllowTypeChange>>() {
+            if found.len()? == rows {
+                return Ok((self.column(py, metric)?, found));
+            }
+        }
+        let given = match values.getattr_opt("shape")? {
+            Some(shape) => format!("an array of shape {}", shape.str()?),
+            None => described(values),
+        };
+        let message = format!(
+            "the evaluator returned {given} for metric '{metric}' of {rows} trials; expected {rows} numbers"
+        );
+        Err(to_py(py, Error::Evaluation(message)))
+    }
+}
+
 fn measurement(values: Vec<Option<f64>>) -> Measurement {
     Measurement { values: values.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect() }
 }
@@ -476,17 +536,31 @@ impl PyTrial {
     }
 }
 
-/// A Python evaluator: an object with `evaluate(trials)`, or a function of a point.
+/// A Python evaluator: an object with `evaluate_indices(indices)` or `evaluate(trials)`, or a function of a point.
 enum Call {
+    Indices(PyObject),
     Evaluate(PyObject),
     Function(PyObject),
 }
 
-fn read_evaluator(evaluator: &Bound<'_, PyAny>) -> PyResult<Call> {
-    if let Ok(evaluate) = evaluator.getattr("evaluate") {
-        if evaluate.is_callable() {
-            return Ok(Call::Evaluate(evaluate.unbind()));
-        }
+fn read_evaluator(evaluator: &Bound<'_, PyAny>, space: &SearchSpace) -> PyResult<Call> {
+    let method = |name| Ok::<_, PyErr>(evaluator.getattr_opt(name)?.filter(|found| found.is_callable()));
+    if let Some(evaluate) = method("evaluate_indices")? {
+        let real = (0..space.len()).find(|&i| space.real_slot(i).is_some());
+        return match real {
+            None => Ok(Call::Indices(evaluate.unbind())),
+            Some(i) => {
+                let message = format!(
+                    "the evaluator takes indices, which a real decision such as '{}' has none of; use a function of a \
+                     point",
+                    space.decisions()[i].name
+                );
+                Err(to_py(evaluator.py(), Error::Evaluation(message)))
+            }
+        };
+    }
+    if let Some(evaluate) = method("evaluate")? {
+        return Ok(Call::Evaluate(evaluate.unbind()));
     }
     if evaluator.is_callable() {
         return Ok(Call::Function(evaluator.clone().unbind()));
@@ -516,6 +590,16 @@ impl PyEvaluator<'_> {
                         .map(|caught| caught.unwrap_or_else(Outcome::Failed))
                 })
                 .collect(),
+            Call::Indices(evaluate) => {
+                let width = self.engine.desk.handle.space.len();
+                let mut codes = Vec::with_capacity(batch.len() * width);
+                batch.iter().for_each(|trial| codes.extend_from_slice(trial.point.codes()));
+                let indices = codes.into_pyarray(py).reshape([batch.len(), width])?;
+                let result = evaluate.bind(py).call1((indices,));
+                let caught =
+                    self.caught(py, result, |values| self.engine.measured_rows(&values, batch.len()))?;
+                Ok(caught.unwrap_or_else(|reason| vec![Outcome::Failed(reason); batch.len()]))
+            }
             Call::Evaluate(evaluate) => {
                 let trials: Vec<PyTrial> =
                     batch.iter().map(|trial| self.engine.desk.trial(trial.clone())).collect();

@@ -43,7 +43,7 @@ impl Settings for MoRegularizedEvolution {
     const NAME: &'static str = "mo_regularized_evolution";
 
     fn build(self, _: &SearchSpace, _: &Goals) -> Result<Box<dyn SearchAlgorithm>> {
-        let elect = move |alive: &[Individual], rng: &mut Rng| loneliest(alive, self.sample, rng);
+        let elect = move |alive: &[Individual], _: &[i128], rng: &mut Rng| loneliest(alive, self.sample, rng);
         Ok(Box::new(Ageing::new(Self::NAME, self.population, self.sample, elect)?))
     }
 }

@@ -43,8 +43,12 @@ impl Settings for RegularizedEvolution {
     const NAME: &'static str = "regularized_evolution";
 
     fn build(self, _: &SearchSpace, _: &Goals) -> Result<Box<dyn SearchAlgorithm>> {
-        let elect = move |alive: &[Individual], rng: &mut Rng| {
-            select::tournament(|i| &alive[i].score, alive.len(), self.sample, rng)
+        let elect = move |alive: &[Individual], keys: &[i128], rng: &mut Rng| {
+            if keys.is_empty() {
+                select::tournament(|i| &alive[i].score, alive.len(), self.sample, rng)
+            } else {
+                select::tournament_of_keys(keys, self.sample, rng)
+            }
         };
         Ok(Box::new(Ageing::new(Self::NAME, self.population, self.sample, elect)?))
     }

@@ -354,13 +354,22 @@ impl SearchSpace {
     /// # Errors
     /// [`Error::Space`] that names the first decision that does not fit.
     pub fn check_codes(&self, rows: &[i32]) -> Result<()> {
+        let width = self.len().max(1);
         let unconditional = self.gates.iter().all(Option::is_none);
-        for row in rows.chunks(self.len().max(1)) {
-            // A negative code is a large one here.
-            let fits = |(&code, &count): (&i32, &i32)| (code as u32) < count as u32;
-            if !(unconditional && row.len() == self.len() && row.iter().zip(&self.counts).all(fits)) {
-                self.check(&Point::new(row, []))?;
+        if unconditional && rows.len() % width == 0 {
+            // Several rows at once, so that the loop is long enough for vector instructions. A negative code is a large
+            // one here.
+            let counts: Vec<i32> = self.counts.iter().copied().cycle().take(16 * self.len()).collect();
+            let fits = |block: &[i32]| {
+                let wrong = |(&code, &count): (&i32, &i32)| u32::from(code as u32 >= count as u32);
+                block.iter().zip(&counts).map(wrong).sum::<u32>() == 0
+            };
+            if rows.chunks(16 * width).all(fits) {
+                return Ok(());
             }
+        }
+        for row in rows.chunks(width) {
+            self.check(&Point::new(row, []))?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! A study's books: which trials there are, who evaluates them, what the search algorithm was told.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -109,8 +110,8 @@ impl Study {
                 feasible,
                 seed,
                 algorithm: state,
-                running: Vec::new(),
-                owners: Vec::new(),
+                running: VecDeque::new(),
+                owners: VecDeque::new(),
                 told: 0,
                 best: None,
             },
@@ -415,8 +416,8 @@ impl Books {
             for (id, owner) in store.running()? {
                 match memory.history.trial(id) {
                     Some(trial) if trial.outcome.is_none() => {
-                        memory.running.push(trial);
-                        memory.owners.push(owner);
+                        memory.running.push_back(trial);
+                        memory.owners.push_back(owner);
                     }
                     _ => return Err(store.damaged(&format!("trial {id} is running and told"))),
                 }
@@ -498,23 +499,24 @@ struct Memory {
     algorithm: Box<dyn SearchAlgorithm>,
     history: History,
     metrics: Vec<String>,
-    /// Trials without an outcome, by number, and who evaluates each.
-    running: Vec<Trial>,
-    owners: Vec<Owner>,
+    /// Trials without an outcome, by number, and who evaluates each. Most are told in the order in which they were asked.
+    running: VecDeque<Trial>,
+    owners: VecDeque<Owner>,
     /// How many trials were told.
     told: u64,
     best: Option<(Score, TrialId)>,
 }
 
 impl Memory {
-    fn propose(&self, count: usize) -> Result<Vec<Trial>> {
+    fn propose(&mut self, count: usize) -> Result<Vec<Trial>> {
         let next = self.history.len();
+        let running = self.running.make_contiguous();
         let context = Context {
             space: &self.space,
             goals: &self.goals,
             seed: self.seed,
             next,
-            running: &self.running,
+            running,
             feasible: self.feasible.as_ref(),
         };
         let proposals = self.algorithm.ask(&context, count)?;
@@ -536,8 +538,8 @@ impl Memory {
 
     fn begin(&mut self, trial: &Trial, owner: Owner) {
         self.history.push(trial);
-        self.running.push(trial.clone());
-        self.owners.push(owner);
+        self.running.push_back(trial.clone());
+        self.owners.push_back(owner);
     }
 
     /// Moves a running trial to the told ones.
@@ -555,7 +557,7 @@ impl Memory {
         match self.running.iter().position(|trial| trial.id == id) {
             Some(i) => {
                 self.owners.remove(i);
-                Some(Trial { outcome: Some(outcome), ..self.running.remove(i) })
+                self.running.remove(i).map(|trial| Trial { outcome: Some(outcome), ..trial })
             }
             None => self.history.trial(id),
         }
@@ -633,7 +635,7 @@ impl Memory {
     }
 
     fn refuse_untellable(&self, outcomes: &[(TrialId, Outcome)]) -> Result<()> {
-        for (i, (id, _)) in outcomes.iter().enumerate() {
+        for (id, _) in outcomes {
             if !self.history.is_running(*id) {
                 let state = match self.history.trial(*id).and_then(|trial| trial.outcome) {
                     None => return Err(self.no_trial(*id)),
@@ -645,11 +647,11 @@ impl Memory {
                     "trial {id} was told already and is {state}; a trial is told once"
                 )));
             }
-            if outcomes[..i].iter().any(|(other, _)| other == id) {
-                return Err(Error::Study(format!(
-                    "trial {id} is told twice in one call; a trial is told once"
-                )));
-            }
+        }
+        let mut ids: Vec<TrialId> = outcomes.iter().map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        if let Some(&[id, ..]) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Error::Study(format!("trial {id} is told twice in one call; a trial is told once")));
         }
         Ok(())
     }

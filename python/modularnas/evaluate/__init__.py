@@ -8,5 +8,6 @@ metrics, a number if there is one objective, `mn.Failed` or `mn.Pruned`). One ev
 from modularnas.evaluate.batch_norm import recalibrate
 from modularnas.evaluate.function import Function
 from modularnas.evaluate.shared_weights import SharedWeights
+from modularnas.evaluate.vectorized import Vectorized
 
-__all__ = ["Function", "SharedWeights", "recalibrate"]
+__all__ = ["Function", "SharedWeights", "Vectorized", "recalibrate"]

@@ -38,25 +38,36 @@ impl Selection {
 /// objective go to the first drawn.
 #[must_use]
 pub fn tournament<'a>(score: impl Fn(usize) -> &'a Score, n: usize, size: usize, rng: &mut Rng) -> usize {
-    let mut best = below(rng, n);
+    let best = below(rng, n);
     if score(best).losses.len() == 1 {
-        // One number a score, so that the loop is without branches that nobody can predict.
-        let key = |i: usize| score(i).key();
-        let mut lowest = key(best);
-        for _ in 1..size {
-            let rival = below(rng, n);
-            let rivals = key(rival);
-            let lower = rivals < lowest;
-            best = if lower { rival } else { best };
-            lowest = if lower { rivals } else { lowest };
-        }
-        return best;
+        return lowest_key(|i| score(i).key(), best, n, size, rng);
     }
     let mut winners = vec![best];
     for _ in 1..size {
         enter(&score, &mut winners, rng.random_range(0..n));
     }
     winners[rng.random_range(0..winners.len())]
+}
+
+/// [`tournament`] for scores of one objective, given by their [`Score::key`]s.
+#[must_use]
+pub fn tournament_of_keys(keys: &[i128], size: usize, rng: &mut Rng) -> usize {
+    let first = below(rng, keys.len());
+    lowest_key(|i| keys[i], first, keys.len(), size, rng)
+}
+
+/// Of `first` and `size - 1` draws the one with the lowest key, without branches that nobody can predict.
+#[inline]
+fn lowest_key(key: impl Fn(usize) -> i128, first: usize, n: usize, size: usize, rng: &mut Rng) -> usize {
+    let (mut best, mut lowest) = (first, key(first));
+    for _ in 1..size {
+        let rival = below(rng, n);
+        let rivals = key(rival);
+        let lower = rivals < lowest;
+        best = if lower { rival } else { best };
+        lowest = if lower { rivals } else { lowest };
+    }
+    best
 }
 
 /// Adds one to a list of individuals that do not dominate one another, unless one of them dominates it; those that it

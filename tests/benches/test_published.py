@@ -1,0 +1,79 @@
+"""What the algorithms find on the published tables: final accuracies and regret curves, with the published orders.
+
+Whatever of the named algorithms is registered takes part. `MODULARNAS_SEEDS=500` gives the dear ones, which fit a model,
+as many seeds as the others.
+"""
+
+import os
+import time
+
+import numpy as np
+import pytest
+
+import modularnas as mn
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(7200)]
+
+SEEDS = 500
+DEAR_SEEDS = int(os.environ.get("MODULARNAS_SEEDS", "10"))
+CHEAP = {
+    "random": mn.search.Random(),
+    "regularized_evolution": mn.search.RegularizedEvolution(population=50, sample=10),
+    "local_search": mn.search.LocalSearch(improvement="best"),
+    "reinforce": mn.search.Reinforce(),
+}
+DEAR = ["tpe", "bananas", "npenas", "smac", "predictor_local"]
+
+
+def replayed(bench, trials, dear_trials):
+    """The curve of each algorithm, (seeds, trials); dear ones over fewer seeds and trials."""
+    curves = mn.benchmarks.replay(bench, CHEAP, trials=trials, seeds=SEEDS)
+    for name in DEAR:
+        if name not in mn.search.names():
+            print(f"  ({name} is not registered: left out)")
+            continue
+        start = time.process_time()
+        curves[name] = mn.benchmarks.replay(bench, [name], trials=dear_trials, seeds=DEAR_SEEDS)[name]
+        print(f"  ({name}: {len(curves[name])} seeds, {time.process_time() - start:.0f} s of processor time)")
+    return curves
+
+
+def table(title, curves, at, text):
+    print(f"\n{title}\n\n| algorithm | seeds | " + " | ".join(map(str, at)) + " |\n|---|---|" + "---|" * len(at))
+    for name, curve in curves.items():
+        cells = [text(curve[:, n - 1]) if n <= curve.shape[1] else "" for n in at]
+        print(f"| `{name}` | {len(curve)} | " + " | ".join(cells) + " |")
+
+
+def mean_at(curves, n):
+    return {name: curve[:, n - 1].mean() for name, curve in curves.items() if n <= curve.shape[1]}
+
+
+def test_nasbench201(data):
+    bench = mn.benchmarks.NASBench201(data / "nasbench201.npz")
+    curves = replayed(bench, 300, 300)
+    text = lambda last: f"{last.mean():.2f} ± {last.std():.2f}"  # noqa: E731
+    table("NAS-Bench-201, CIFAR-10: test accuracy at best validation accuracy", curves, [50, 100, 150, 200, 300], text)
+    last = mean_at(curves, 300)
+    assert abs(mean_at(curves, 100)["random"] - 93.70) < 0.12  # Dong and Yang 2020, table 5: 93.70 ± 0.36
+    assert all(last[name] > last["random"] for name in last if name != "random")
+
+
+def test_nasbench101(data):
+    bench = mn.benchmarks.NASBench101(data / "nasbench101.npz")
+    curves = replayed(bench, 1000, 150)
+    optimum = bench.optimum["test_accuracy"]
+
+    def text(last):
+        regret = optimum - last
+        return f"{regret.mean():.3f} ± {1.96 * regret.std(ddof=1) / np.sqrt(len(regret)):.3f}"
+
+    at = [50, 100, 150, 300, 500, 1000]
+    table("NAS-Bench-101: mean regret of test accuracy in percent, with its 95 % interval", curves, at, text)
+    late = mean_at(curves, 1000)
+    # Ying et al. 2019, figure 7, and White et al. 2020.
+    assert late["regularized_evolution"] > late["random"]
+    assert late["local_search"] > late["random"]
+    early = mean_at(curves, 150)
+    if "bananas" in early:  # White et al. 2019, figure 7: the best of all at this budget
+        assert early["bananas"] == max(early[name] for name in (*CHEAP, "bananas"))
