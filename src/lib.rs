@@ -11,6 +11,7 @@ mod bindings;
 pub mod error;
 pub mod evaluate;
 pub mod network;
+pub mod predict;
 pub mod rng;
 pub mod search;
 pub mod space;
