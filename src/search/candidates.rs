@@ -1,0 +1,188 @@
+//! Candidates for a model to choose among: steps away from good points, and a climb along them.
+
+use std::collections::HashSet;
+
+use rand::Rng as _;
+
+use super::history::{Past, fingerprint};
+use super::operators::mutate;
+use crate::predict::normal;
+use crate::rng::Rng;
+use crate::space::{Domain, Point, SearchSpace};
+
+/// The smallest and the largest deviation of a step of a number, as fractions of its range.
+const STEPS: [f64; 2] = [0.01, 0.3];
+
+/// A point one random step away: another label, or a number moved by a normal step of random size.
+pub(super) fn step(space: &SearchSpace, point: &Point, rng: &mut Rng) -> Point {
+    let movable: Vec<usize> =
+        (0..space.len()).filter(|&i| point.is_active(i) && space.spreads(i)).collect();
+    let Some(&decision) = movable.get(rng.random_range(0..movable.len().max(1))) else {
+        return point.clone();
+    };
+    let domain = &space.decisions()[decision].domain;
+    let size = STEPS[0] * (STEPS[1] / STEPS[0]).powf(rng.random::<f64>());
+    let shift = size * normal::quantile(rng.random::<f64>()).clamp(-5.0, 5.0);
+    let mut moved = point.clone();
+    match (domain, space.real_slot(decision)) {
+        (Domain::Real { .. }, Some(slot)) => {
+            let unit = domain.to_unit(point.reals[slot]) + shift;
+            moved.reals[slot] = domain.from_unit(unit.clamp(0.0, 1.0)) + 0.0;
+            moved
+        }
+        (Domain::Integer { .. }, _) => {
+            let last = space.count(decision) - 1;
+            let far = (shift * f64::from(last)).round() as i32;
+            let by = if far == 0 { if shift < 0.0 { -1 } else { 1 } } else { far };
+            let code = point.codes[decision].saturating_add(by);
+            // A step over the edge is reflected by one, so that it is a step.
+            let code = if code > last {
+                (last - i32::from(point.codes[decision] == last)).max(0)
+            } else if code < 0 {
+                i32::from(point.codes[decision] == 0).min(last)
+            } else {
+                code
+            };
+            moved.codes[decision] = code;
+            space.settle(&mut moved, rng);
+            moved
+        }
+        _ => {
+            let code = rng.random_range(0..space.count(decision) - 1);
+            moved.codes[decision] = code + i32::from(code >= point.codes[decision]);
+            space.settle(&mut moved, rng);
+            moved
+        }
+    }
+}
+
+/// Up to `count` different points that nobody has tried: each one step (half of them two or more) from one of the
+/// parents in turn; random ones where the parents' surroundings are known.
+pub(super) fn around(past: &Past<'_>, parents: &[&Point], count: usize, rng: &mut Rng) -> Vec<Point> {
+    let space = past.space;
+    let mut found = Vec::with_capacity(count);
+    let mut kept = HashSet::new();
+    for attempt in 0..4 * count {
+        if found.len() == count {
+            break;
+        }
+        let point = if parents.is_empty() || attempt >= 3 * count {
+            space.draw(rng)
+        } else {
+            let mut child = step(space, parents[attempt % parents.len()], rng);
+            while rng.random::<bool>() {
+                child = mutate::one_decision(space, &child, rng);
+            }
+            child
+        };
+        if !past.contains(&point) && kept.insert(fingerprint(&point)) {
+            found.push(point);
+        }
+    }
+    found
+}
+
+/// Different random points that nobody has tried, up to `count`.
+pub(super) fn random(past: &Past<'_>, count: usize, rng: &mut Rng) -> Vec<Point> {
+    around(past, &[], count, rng)
+}
+
+/// Climbs from every start to a neighbour with a higher value until none has one, `rounds` times at most; all points
+/// on the way with their values.
+///
+/// Values of the neighbours of all starts are asked for together. At most `breadth` neighbours of a point are looked at.
+pub(super) fn climb(
+    space: &SearchSpace,
+    starts: Vec<(f64, Point)>,
+    rounds: usize,
+    breadth: usize,
+    rng: &mut Rng,
+    mut value: impl FnMut(&[Point]) -> Vec<f64>,
+) -> Vec<(f64, Point)> {
+    let mut visited = starts.clone();
+    let mut known: HashSet<u64> = starts.iter().map(|(_, point)| fingerprint(point)).collect();
+    let mut climbers = starts;
+    for _ in 0..rounds {
+        let mut batch = Vec::new();
+        let mut owners = Vec::new();
+        for (owner, (_, point)) in climbers.iter().enumerate() {
+            let mut near = space.neighbours(point);
+            if space.n_reals() > 0 {
+                near.extend((0..4 * space.n_reals()).map(|_| step(space, point, rng)));
+            }
+            while near.len() > breadth {
+                let out = rng.random_range(0..near.len());
+                near.swap_remove(out);
+            }
+            for neighbour in near {
+                if known.insert(fingerprint(&neighbour)) {
+                    batch.push(neighbour);
+                    owners.push(owner);
+                }
+            }
+        }
+        let values = value(&batch);
+        let mut moved = vec![false; climbers.len()];
+        for ((point, value), owner) in batch.into_iter().zip(values).zip(owners) {
+            if value > climbers[owner].0 {
+                climbers[owner] = (value, point.clone());
+                moved[owner] = true;
+            }
+            visited.push((value, point));
+        }
+        climbers = climbers.into_iter().zip(moved).filter(|(_, moved)| *moved).map(|(c, _)| c).collect();
+        if climbers.is_empty() {
+            break;
+        }
+    }
+    visited
+}
+
+/// The points of these pairs, largest value first.
+pub(super) fn descending(mut valued: Vec<(f64, Point)>) -> Vec<Point> {
+    valued.sort_by(|a, b| b.0.total_cmp(&a.0));
+    valued.into_iter().map(|(_, point)| point).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rng::stream;
+    use crate::search::conformance::grid;
+    use crate::space::tests::{any_space, mixed};
+
+    proptest! {
+        #[test]
+        fn a_step_leads_to_another_point(space in any_space(), seed in any::<u64>()) {
+            let point = space.sample(seed, 0);
+            let stepped = step(&space, &point, &mut stream(seed, 1, "test"));
+            space.check(&stepped).unwrap();
+            let movable = (0..space.len()).any(|i| point.is_active(i) && space.spreads(i));
+            prop_assert_eq!(stepped != point, movable);
+        }
+    }
+
+    #[test]
+    fn steps_of_numbers_are_points() {
+        let space = mixed();
+        let mut point = space.sample(0, 0);
+        for i in 0..1000 {
+            point = step(&space, &point, &mut stream(0, i, "test"));
+            space.check(&point).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_climb_reaches_the_top() {
+        let space = grid(6, 5);
+        let height = |points: &[Point]| -> Vec<f64> {
+            points.iter().map(|p| p.codes().iter().map(|&c| f64::from(c)).sum()).collect()
+        };
+        let start = space.sample(0, 0);
+        let value = height(std::slice::from_ref(&start))[0];
+        let visited = climb(&space, vec![(value, start)], 50, 100, &mut stream(0, 0, "test"), height);
+        assert_eq!(descending(visited)[0].codes(), [4; 6]);
+    }
+}
