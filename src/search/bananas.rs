@@ -76,7 +76,9 @@ impl Ranker for Bananas {
         let believed = fitted.predict(&Rows::of(past.space, &points));
         let valued = believed
             .iter()
-            .map(|belief| -(belief.mean + belief.std * normal::quantile(rng.random::<f64>()).clamp(-8.0, 8.0)))
+            .map(|belief| {
+                -(belief.mean + belief.std * normal::quantile(rng.random::<f64>()).clamp(-8.0, 8.0))
+            })
             .zip(points)
             .collect();
         Ok(candidates::descending(valued))
@@ -86,10 +88,12 @@ impl Ranker for Bananas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::conformance::assert_beats_random;
+    use crate::search::conformance::{digit_loss, gain_over_random, grid, mixed_gain};
 
     #[test]
     fn it_beats_random_search() {
-        assert_beats_random(&Bananas::default(), 60);
+        let settings = Bananas::default();
+        assert!(gain_over_random(&settings, &grid(8, 10), digit_loss, 60) > 5.0);
+        assert!(mixed_gain(&settings, 60) > 0.1);
     }
 }

@@ -6,54 +6,16 @@ use rand::Rng as _;
 
 use super::history::{Past, fingerprint};
 use super::operators::mutate;
-use crate::predict::normal;
 use crate::rng::Rng;
-use crate::space::{Domain, Point, SearchSpace};
+use crate::space::{Point, SearchSpace};
 
-/// The smallest and the largest deviation of a step of a number, as fractions of its range.
-const STEPS: [f64; 2] = [0.01, 0.3];
+/// Indices of polynomial mutation, from steps across half of a number's range to steps of a hundredth.
+const INDICES: [f64; 4] = [1.0, 5.0, 20.0, 100.0];
 
-/// A point one random step away: another label, or a number moved by a normal step of random size.
+/// A point one random step away: another label, or a number moved far or near.
 pub(super) fn step(space: &SearchSpace, point: &Point, rng: &mut Rng) -> Point {
-    let movable: Vec<usize> =
-        (0..space.len()).filter(|&i| point.is_active(i) && space.spreads(i)).collect();
-    let Some(&decision) = movable.get(rng.random_range(0..movable.len().max(1))) else {
-        return point.clone();
-    };
-    let domain = &space.decisions()[decision].domain;
-    let size = STEPS[0] * (STEPS[1] / STEPS[0]).powf(rng.random::<f64>());
-    let shift = size * normal::quantile(rng.random::<f64>()).clamp(-5.0, 5.0);
-    let mut moved = point.clone();
-    match (domain, space.real_slot(decision)) {
-        (Domain::Real { .. }, Some(slot)) => {
-            let unit = domain.to_unit(point.reals[slot]) + shift;
-            moved.reals[slot] = domain.from_unit(unit.clamp(0.0, 1.0)) + 0.0;
-            moved
-        }
-        (Domain::Integer { .. }, _) => {
-            let last = space.count(decision) - 1;
-            let far = (shift * f64::from(last)).round() as i32;
-            let by = if far == 0 { if shift < 0.0 { -1 } else { 1 } } else { far };
-            let code = point.codes[decision].saturating_add(by);
-            // A step over the edge is reflected by one, so that it is a step.
-            let code = if code > last {
-                (last - i32::from(point.codes[decision] == last)).max(0)
-            } else if code < 0 {
-                i32::from(point.codes[decision] == 0).min(last)
-            } else {
-                code
-            };
-            moved.codes[decision] = code;
-            space.settle(&mut moved, rng);
-            moved
-        }
-        _ => {
-            let code = rng.random_range(0..space.count(decision) - 1);
-            moved.codes[decision] = code + i32::from(code >= point.codes[decision]);
-            space.settle(&mut moved, rng);
-            moved
-        }
-    }
+    let index = INDICES[rng.random_range(0..INDICES.len())];
+    mutate::one_step(space, point, index, rng)
 }
 
 /// Up to `count` different points that nobody has tried: each one step (half of them two or more) from one of the
@@ -146,33 +108,9 @@ pub(super) fn descending(mut valued: Vec<(f64, Point)>) -> Vec<Point> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::rng::stream;
     use crate::search::conformance::grid;
-    use crate::space::tests::{any_space, mixed};
-
-    proptest! {
-        #[test]
-        fn a_step_leads_to_another_point(space in any_space(), seed in any::<u64>()) {
-            let point = space.sample(seed, 0);
-            let stepped = step(&space, &point, &mut stream(seed, 1, "test"));
-            space.check(&stepped).unwrap();
-            let movable = (0..space.len()).any(|i| point.is_active(i) && space.spreads(i));
-            prop_assert_eq!(stepped != point, movable);
-        }
-    }
-
-    #[test]
-    fn steps_of_numbers_are_points() {
-        let space = mixed();
-        let mut point = space.sample(0, 0);
-        for i in 0..1000 {
-            point = step(&space, &point, &mut stream(0, i, "test"));
-            space.check(&point).unwrap();
-        }
-    }
 
     #[test]
     fn a_climb_reaches_the_top() {

@@ -13,40 +13,57 @@
 //!   of the seed and the told outcomes;
 //! - an empty answer of `ask` means that the space is exhausted.
 
+mod bananas;
+mod candidates;
 mod cma_es;
 mod differential_evolution;
 mod evolution;
 mod generational;
 mod genetic;
+mod gp_bo;
 mod grid;
+mod history;
 mod individual;
 mod local_search;
 mod mo_regularized_evolution;
+mod model_based;
 mod moead;
+mod npenas;
 mod nsga2;
 mod nsga3;
 pub mod operators;
+mod predictor_local;
 mod random;
+mod ranked;
 mod regularized_evolution;
 mod simulated_annealing;
+mod smac;
+mod tpe;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use bananas::Bananas;
 pub use cma_es::CmaEs;
 pub use differential_evolution::DifferentialEvolution;
 pub use evolution::Evolution;
 pub use genetic::Genetic;
+pub use gp_bo::GpBo;
 pub use grid::Grid;
 pub use local_search::LocalSearch;
 pub use mo_regularized_evolution::MoRegularizedEvolution;
+pub use model_based::ModelBased;
 pub use moead::Moead;
+pub use npenas::Npenas;
 pub use nsga2::Nsga2;
 pub use nsga3::Nsga3;
+pub use predictor_local::PredictorLocal;
 pub use random::Random;
 pub use regularized_evolution::RegularizedEvolution;
 pub use simulated_annealing::SimulatedAnnealing;
+pub use smac::Smac;
+pub use tpe::Tpe;
 
 use crate::error::{Error, Result, suggest};
 use crate::rng::{Rng, stream};
@@ -127,19 +144,26 @@ macro_rules! algorithms {
 }
 
 algorithms![
+    Bananas,
     CmaEs,
     DifferentialEvolution,
     Evolution,
     Genetic,
+    GpBo,
     Grid,
     LocalSearch,
     MoRegularizedEvolution,
+    ModelBased,
     Moead,
+    Npenas,
     Nsga2,
     Nsga3,
+    PredictorLocal,
     Random,
     RegularizedEvolution,
     SimulatedAnnealing,
+    Smac,
+    Tpe,
 ];
 
 /// The registered algorithm of this name.

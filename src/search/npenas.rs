@@ -77,10 +77,12 @@ impl Ranker for Npenas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::conformance::assert_beats_random;
+    use crate::search::conformance::{digit_loss, gain_over_random, grid, mixed_gain};
 
     #[test]
     fn it_beats_random_search() {
-        assert_beats_random(&Npenas::default(), 60);
+        let settings = Npenas::default();
+        assert!(gain_over_random(&settings, &grid(8, 10), digit_loss, 60) > 5.0);
+        assert!(mixed_gain(&settings, 60) > 0.1);
     }
 }

@@ -100,7 +100,8 @@ impl Ranker for Smac {
         valued[..known].sort_by(|a, b| b.0.total_cmp(&a.0));
         valued[known..].sort_by(|a, b| b.0.total_cmp(&a.0));
         let half = self.starts.div_ceil(2);
-        let climbers = valued[..known].iter().take(half).chain(valued[known..].iter().take(half)).cloned().collect();
+        let climbers =
+            valued[..known].iter().take(half).chain(valued[known..].iter().take(half)).cloned().collect();
         let mut met = candidates::climb(past.space, climbers, ROUNDS, BREADTH, rng, value);
         met.extend(valued);
         met.retain(|(_, point)| !past.contains(point));
@@ -113,10 +114,12 @@ impl Ranker for Smac {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::conformance::assert_beats_random;
+    use crate::search::conformance::{digit_loss, gain_over_random, grid, mixed_gain};
 
     #[test]
     fn it_beats_random_search() {
-        assert_beats_random(&Smac { every: 3, ..Smac::default() }, 60);
+        let settings = Smac { every: 3, ..Smac::default() };
+        assert!(gain_over_random(&settings, &grid(8, 10), digit_loss, 60) > 5.0);
+        assert!(mixed_gain(&settings, 60) > 0.1);
     }
 }
