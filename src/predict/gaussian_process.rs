@@ -12,7 +12,7 @@
 //! found by resilient propagation in their logarithms (Blum and Riedmiller 2013, "Optimization of Gaussian Process
 //! Hyperparameters using Rprop"): bounded, without line search, deterministic.
 //!
-//! A fit costs `steps` times O(m^3 + m^2 decisions) for m = min(n, 300) rows, plus one O(n^3); a prediction of k rows
+//! A fit costs `steps` times O(m^3 + m^2 decisions) for m = min(n, 200) rows, plus one O(n^3); a prediction of k rows
 //! O(k n^2); a further row O(n^2). The memory is n^2 numbers.
 
 use std::ops::Range;
@@ -26,7 +26,10 @@ use crate::rng::Rng;
 use crate::space::Columns;
 
 /// The marginal likelihood is maximised on at most so many rows, evenly taken.
-const MAX_LIKELIHOOD_ROWS: usize = 300;
+const MAX_LIKELIHOOD_ROWS: usize = 200;
+/// The optimiser stops after so many steps that do not raise the log likelihood by that much.
+const PATIENCE: usize = 4;
+const WORTHWHILE: f64 = 0.1;
 
 /// Gaussian process.
 #[derive(Clone, Debug)]
@@ -63,7 +66,7 @@ impl GaussianProcess {
         let group = |columns: Columns| {
             if columns.numeric { Group::Number(columns.range) } else { Group::Labels(columns.range) }
         };
-        GaussianProcess { groups: columns.into_iter().map(group).collect(), steps: 40 }
+        GaussianProcess { groups: columns.into_iter().map(group).collect(), steps: 25 }
     }
 
     /// How far apart two rows are, decision by decision.
@@ -122,6 +125,7 @@ impl GaussianProcess {
         bounds.extend([(0.05_f64.ln(), 20_f64.ln()), (1e-6_f64.ln(), 1_f64.ln())]);
         let (mut strides, mut last) = (vec![0.3; logs.len()], vec![0.0; logs.len()]);
         let mut best = (f64::NEG_INFINITY, start);
+        let mut idle = 0;
         for _ in 0..self.steps {
             let hyper = Hyper {
                 weights: logs[..self.groups.len()].iter().map(|v| v.exp()).collect(),
@@ -129,10 +133,15 @@ impl GaussianProcess {
                 noise: logs[self.groups.len() + 1].exp(),
             };
             let Some((value, slopes)) = self.likelihood(&hyper, &distances, &y) else { break };
+            if value > best.0 + WORTHWHILE {
+                idle = 0;
+            } else {
+                idle += 1;
+            }
             if value > best.0 {
                 best = (value, hyper);
             }
-            if slopes.iter().all(|slope| slope.abs() < 0.02) {
+            if idle == PATIENCE {
                 break;
             }
             for i in 0..logs.len() {

@@ -6,7 +6,7 @@
 //! their spread is the uncertainty (Lakshminarayanan et al. 2017, arXiv 1612.01474, as BANANAS uses it).
 //!
 //! Deviations from BANANAS (White et al. 2019, arXiv 1910.11858: 10 layers of 20 units, MAPE loss, 150 epochs): two
-//! wider layers rank as well and fit in a fraction of the time; a squared loss needs no known optimum. A fit costs
+//! wider layers fit in a fraction of the time; a squared loss needs no known optimum. A fit costs
 //! `members * steps` gradient steps, whatever the number of rows; the memory is the weights.
 
 use faer::linalg::matmul::matmul;
@@ -37,7 +37,7 @@ pub struct Mlp {
 
 impl Default for Mlp {
     fn default() -> Self {
-        Mlp { members: 3, units: 64, steps: 400, batch: 32, rate: 0.01, decay: 0.01 }
+        Mlp { members: 5, units: 32, steps: 300, batch: 32, rate: 0.01, decay: 0.1 }
     }
 }
 

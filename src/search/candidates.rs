@@ -19,7 +19,8 @@ pub(super) fn step(space: &SearchSpace, point: &Point, rng: &mut Rng) -> Point {
 }
 
 /// Up to `count` different points that nobody has tried: each one step (half of them two or more) from one of the
-/// parents in turn; random ones where the parents' surroundings are known.
+/// parents in turn. Every fifth is random, which keeps a model from circling in one region; more are where the parents'
+/// surroundings are known.
 pub(super) fn around(past: &Past<'_>, parents: &[&Point], count: usize, rng: &mut Rng) -> Vec<Point> {
     let space = past.space;
     let mut found = Vec::with_capacity(count);
@@ -28,7 +29,7 @@ pub(super) fn around(past: &Past<'_>, parents: &[&Point], count: usize, rng: &mu
         if found.len() == count {
             break;
         }
-        let point = if parents.is_empty() || attempt >= 3 * count {
+        let point = if parents.is_empty() || attempt % 5 == 4 || attempt >= 3 * count {
             space.draw(rng)
         } else {
             let mut child = step(space, parents[attempt % parents.len()], rng);

@@ -13,7 +13,7 @@
 //! the deviation around them. A failed trial counts as the worst of every objective.
 //!
 //! Deviations: objectives are learnt by their normal scores, because losses of architectures have long tails; the
-//! hyper-parameters are refitted after every tenth part of the history (25 trials at most) instead of every trial, in
+//! hyper-parameters are refitted after every fifth part of the history (50 trials at most) instead of every trial, in
 //! between trials enter by rank-one extension of the factor; of more than `max_rows` trials the better half and the latest
 //! are kept. So an ask costs O(candidates * rows^2), and no more for a longer history. The memory is rows^2 numbers an
 //! output. Defaults: 10 random trials, 400 rows; a confidence bound looks 2 deviations down.
@@ -148,7 +148,7 @@ impl Bayesian {
     fn refit(&self, told: usize) -> usize {
         let mut at = self.settings.startup.min(told);
         loop {
-            let next = at + (at / 10).clamp(3, 25);
+            let next = at + (at / 5).clamp(3, 50);
             if next > told {
                 return at;
             }

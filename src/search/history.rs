@@ -18,7 +18,7 @@ pub(super) const AUGMENTATION: f64 = 0.05;
 
 /// Sixty-four bits that differ for different points (with all likelihood; a clash costs one proposal).
 pub(super) fn fingerprint(point: &Point) -> u64 {
-    let cells = point.codes().iter().map(|&code| u64::from(code.cast_unsigned()));
+    let cells = point.codes().iter().map(|&code| code as u64);
     cells.chain(point.reals().iter().map(|real| real.to_bits())).fold(0xcbf2_9ce4_8422_2325, |hash, cell| {
         let mixed = (hash ^ cell).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed ^ (mixed >> 29)

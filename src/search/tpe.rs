@@ -327,8 +327,10 @@ impl SearchAlgorithm for Parzen {
                 }
                 if let Some((_, densities)) = cache.as_mut() {
                     if !lied {
-                        cx.running.iter().for_each(|trial| densities.lie(space, &trial.point));
-                        proposals.iter().for_each(|p: &Proposal| densities.lie(space, &p.point));
+                        let running = cx.running.iter().map(|trial| &trial.point);
+                        for point in running.chain(proposals.iter().map(|p: &Proposal| &p.point)) {
+                            densities.lie(space, point);
+                        }
                     }
                     lied = true;
                     let mut best = f64::NEG_INFINITY;
