@@ -6,6 +6,7 @@
 //! `search`, `transform` and `evaluate` do not know one another; nobody knows `bindings`. The arrows are held by
 //! `tests/test_rooms.py`.
 
+pub mod benchmark;
 #[cfg(feature = "extension")]
 mod bindings;
 pub mod error;

@@ -19,7 +19,7 @@ from modularnas._torch import check_torch
 
 check_torch()  # before the native module is loaded
 
-from modularnas import evaluate, ops, search  # noqa: E402
+from modularnas import benchmarks, evaluate, ops, search  # noqa: E402
 from modularnas._core import (  # noqa: E402
     Decision,
     Point,
@@ -75,6 +75,7 @@ __all__ = [
     "TensorError",
     "Trial",
     "__version__",
+    "benchmarks",
     "choice",
     "derive",
     "evaluate",

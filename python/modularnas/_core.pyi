@@ -12,6 +12,8 @@ _Label: TypeAlias = str | SupportsIndex | SupportsFloat | tuple[_Label, ...] | l
 _ActiveIf: TypeAlias = tuple[str, Sequence[_Label]]
 _Bounds: TypeAlias = tuple[float | None, float | None]
 _Path: TypeAlias = str | os.PathLike[str]
+# A metric's name, whether it is maximised, and one array for each fidelity or for all.
+_Columns: TypeAlias = Sequence[tuple[str, bool, Sequence[NDArray[np.float64]]]]
 
 __version__: str
 
@@ -203,6 +205,65 @@ class Study:
         progress: Callable[[int], object] | None,
     ) -> Literal["trials", "timeout", "exhausted"]:
         """Runs the loop; returns why it ended."""
+
+@final
+class Benchmark:
+    """A search space with known answers, and the evaluator that gives them."""
+
+    @staticmethod
+    def nasbench201(op_names: Sequence[str], ops: NDArray[np.uint8], columns: _Columns) -> Benchmark: ...
+    @staticmethod
+    def nasbench101(
+        n: NDArray[np.uint8], edges: NDArray[np.uint32], ops: NDArray[np.uint8], columns: _Columns
+    ) -> Benchmark: ...
+    @staticmethod
+    def nasbench101_official(path: _Path, cache: _Path | None, repeat: int | None) -> Benchmark: ...
+    @staticmethod
+    def nasbench_macro(arch: NDArray[np.uint8], columns: _Columns) -> Benchmark: ...
+    @staticmethod
+    def nasbench_graph(
+        links: NDArray[np.uint8],
+        op_names: Sequence[str],
+        link: NDArray[np.uint8],
+        ops: NDArray[np.uint8],
+        columns: _Columns,
+    ) -> Benchmark: ...
+    @staticmethod
+    def hpo_taskset(
+        names: Sequence[str],
+        settings: NDArray[np.float64],
+        valid_loss: NDArray[np.float64],
+        test_loss: NDArray[np.float64],
+    ) -> Benchmark: ...
+    @staticmethod
+    def synthetic(name: str, dimensions: int | None = None, objectives: int | None = None) -> Benchmark: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def space(self) -> SearchSpace: ...
+    @property
+    def metrics(self) -> dict[str, str]: ...
+    @property
+    def objectives(self) -> dict[str, str]: ...
+    @property
+    def reported(self) -> str: ...
+    @property
+    def optimum(self) -> dict[str, float]: ...
+    @property
+    def fidelities(self) -> tuple[float, ...]: ...
+    def query(self, points: Any, metrics: str | Sequence[str] | None = None, *, fidelity: float = 1.0) -> Any:
+        """The metrics of one point or of many."""
+
+    def evaluate(self, trials: Iterable[Trial]) -> list[Any]:
+        """For each trial all metrics, or `Failed`."""
+
+    def cell_key(self, point: Mapping[str, Any]) -> str:
+        """The key that NAS-Bench-101 gives the cell of a point."""
+
+def replay_curves(
+    benchmark: Benchmark, algorithms: Sequence[tuple[str, Mapping[str, Any]]], trials: int, seeds: int, first_seed: int
+) -> list[NDArray[np.float64]]:
+    """The incumbents of each (name, settings): arrays (seeds, trials)."""
 
 @final
 class RewritePlan:

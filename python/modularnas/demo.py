@@ -206,7 +206,8 @@ def run(
     evaluator = evaluate.SharedWeights(
         supernet, lambda candidate: accuracy(candidate, pictures.valid), calibration=calibration
     )
-    population = min(plan.population, plan.trials)
+    # Two thirds of the budget at least are left to evolve.
+    population = min(plan.population, max(2, plan.trials // 3))
     algorithms = {
         "searched": search.RegularizedEvolution(population=population, sample=max(2, population // 4)),
         "random": search.Random(),

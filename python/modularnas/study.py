@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -109,7 +110,7 @@ class Study:
 
     def ask(self, count: int = 1) -> list[Trial]:
         """Up to `count` trials to evaluate by hand; fewer if the space is exhausted."""
-        return self._engine.ask(count)
+        return self._engine.ask(_at_least(1, "count", count))
 
     def tell(self, trial: Trial | int, outcome: Any) -> Trial:
         """Records the outcome of an asked trial: metrics, `mn.Failed` or `mn.Pruned`; returns the finished trial.
@@ -124,7 +125,8 @@ class Study:
     ) -> list[Trial]:
         """Records outcomes and asks for `count` trials, with one write to the file."""
         pairs = outcomes.items() if isinstance(outcomes, Mapping) else outcomes
-        return self._engine.tell_and_ask([(_number(trial), outcome) for trial, outcome in pairs], count)
+        numbered = [(_number(trial), outcome) for trial, outcome in pairs]
+        return self._engine.tell_and_ask(numbered, _at_least(0, "count", count))
 
     def optimize(
         self,
@@ -160,6 +162,9 @@ class Study:
         classes = catch if isinstance(catch, tuple) else (catch,)
         if not all(isinstance(cls, type) and issubclass(cls, Exception) for cls in classes):
             raise StudyError(f"catch is {catch!r}; expected an exception class or a tuple of them")
+        trials = _at_least(1, "trials", trials)
+        workers = _at_least(1, "workers", workers)
+        batch = _at_least(1, "batch", batch)
         with ExitStack() as stack:
             show = stack.enter_context(Progress(self, trials)) if progress else None
             self._engine.optimize(evaluator, trials, timeout_s, workers, batch, list(callbacks), classes, show)
@@ -212,7 +217,21 @@ class Study:
         return f"<table><caption>{html.escape(repr(self))}</caption><tr>{head}</tr>{rows}</table>"
 
 
+def _at_least(least: int, name: str, value: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise StudyError(f"{name} is {value!r}; expected an int, {least} or more") from None
+    if number < least:
+        raise StudyError(f"{name} is {number}; expected {least} or more")
+    return min(number, 2**63 - 1)
+
+
 def _number(trial: Trial | int) -> int:
-    if isinstance(trial, (int, Trial)):
-        return trial if isinstance(trial, int) else trial.number
+    if isinstance(trial, Trial):
+        return trial.number
+    if isinstance(trial, int):
+        if trial < 0:
+            raise StudyError(f"there is no trial {trial}; trials are numbered from 0")
+        return trial
     raise StudyError(f"a trial is told as a {type(trial).__name__}; expected one that ask() returned, or its number")

@@ -4,6 +4,7 @@
 //! wraps. Long work enters Rust through [`enter`], which releases the GIL, turns Rust errors into our Python classes
 //! and stops panics.
 
+mod benchmark;
 mod compat;
 mod error;
 mod search;
@@ -44,6 +45,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // A panic is reported once, as the exception that `guard` makes of it; not on stderr as well.
     QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    benchmark::register(module)?;
     space::register(module)?;
     search::register(module)?;
     study::register(module)?;

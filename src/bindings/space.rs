@@ -35,6 +35,10 @@ pub(crate) struct SpaceHandle {
 
 impl SpaceHandle {
     pub(crate) fn new(py: Python<'_>, space: SearchSpace) -> PyResult<Arc<Self>> {
+        SpaceHandle::of(py, Arc::new(space))
+    }
+
+    pub(crate) fn of(py: Python<'_>, space: Arc<SearchSpace>) -> PyResult<Arc<Self>> {
         let names = space.decisions().iter().map(|d| PyString::intern(py, &d.name).unbind()).collect();
         let labels = space
             .decisions()
@@ -44,7 +48,7 @@ impl SpaceHandle {
                 _ => Ok(Vec::new()),
             })
             .collect::<PyResult<_>>()?;
-        Ok(Arc::new(SpaceHandle { space: Arc::new(space), names, labels }))
+        Ok(Arc::new(SpaceHandle { space, names, labels }))
     }
 
     fn value(&self, py: Python<'_>, point: &Point, decision: usize) -> PyResult<Option<PyObject>> {
@@ -201,6 +205,28 @@ impl PyDecision {
     }
 }
 
+/// An int from 0 to 2**64 - 1, with an error of ours for anything else.
+pub(crate) struct Natural(pub(crate) u64);
+
+impl<'py> FromPyObject<'py> for Natural {
+    fn extract_bound(value: &Bound<'py, PyAny>) -> PyResult<Self> {
+        value.extract().map(Natural).map_err(|_| {
+            let given = value.repr().map_or_else(|_| "something else".to_string(), |text| text.to_string());
+            let message = format!("a seed or count is {given}; expected an int from 0 to 2**64 - 1");
+            to_py(value.py(), Error::Space(message))
+        })
+    }
+}
+
+/// The labels of a list or tuple.
+fn labels_from_py(values: &Bound<'_, PyAny>) -> PyResult<Vec<Label>> {
+    let Ok(values) = values.extract::<Vec<Bound<'_, PyAny>>>() else {
+        let message = format!("choices are given as {}; expected a list of values", values.repr()?);
+        return Err(to_py(values.py(), Error::Space(message)));
+    };
+    values.iter().map(label_from_py).collect()
+}
+
 type ActiveIf<'py> = Option<(String, Vec<Bound<'py, PyAny>>)>;
 
 fn unnamed(domain: Domain, active_if: ActiveIf<'_>) -> PyResult<PyDecision> {
@@ -223,8 +249,8 @@ fn unnamed(domain: Domain, active_if: ActiveIf<'_>) -> PyResult<PyDecision> {
 ///     4
 #[pyfunction]
 #[pyo3(signature = (choices, *, active_if = None))]
-fn choice(choices: Vec<Bound<'_, PyAny>>, active_if: ActiveIf<'_>) -> PyResult<PyDecision> {
-    unnamed(Domain::Categorical(choices.iter().map(label_from_py).collect::<PyResult<_>>()?), active_if)
+fn choice(choices: &Bound<'_, PyAny>, active_if: ActiveIf<'_>) -> PyResult<PyDecision> {
+    unnamed(Domain::Categorical(labels_from_py(choices)?), active_if)
 }
 
 /// A decision that takes a whole number from `low` to `high` (both included) in steps of `step`.
@@ -256,9 +282,8 @@ fn real(low: f64, high: f64, log: bool, active_if: ActiveIf<'_>) -> PyResult<PyD
 ///     6
 #[pyfunction]
 #[pyo3(signature = (labels, *, take, active_if = None))]
-fn subset(labels: Vec<Bound<'_, PyAny>>, take: usize, active_if: ActiveIf<'_>) -> PyResult<PyDecision> {
-    let from = labels.iter().map(label_from_py).collect::<PyResult<_>>()?;
-    unnamed(Domain::Subset { from, take }, active_if)
+fn subset(labels: &Bound<'_, PyAny>, take: usize, active_if: ActiveIf<'_>) -> PyResult<PyDecision> {
+    unnamed(Domain::Subset { from: labels_from_py(labels)?, take }, active_if)
 }
 
 /// The set of points that a search chooses from. Immutable.
@@ -317,7 +342,7 @@ impl PySpace {
             .map_err(|error| to_py(value.py(), error))
     }
 
-    fn extract_all(&self, points: &Bound<'_, PyAny>) -> PyResult<Vec<Point>> {
+    pub(crate) fn extract_all(&self, points: &Bound<'_, PyAny>) -> PyResult<Vec<Point>> {
         if let Ok(point) = points.downcast::<PyPoint>() {
             return Ok(vec![self.extract(point)?]);
         }
@@ -376,16 +401,16 @@ impl PySpace {
     }
 
     /// A random point: each decision uniform over its values.
-    #[pyo3(signature = (seed = 0))]
-    fn sample(&self, seed: u64) -> PyPoint {
-        self.wrap(self.space().sample(seed, 0))
+    #[pyo3(signature = (seed = Natural(0)), text_signature = "($self, seed=0)")]
+    fn sample(&self, seed: Natural) -> PyPoint {
+        self.wrap(self.space().sample(seed.0, 0))
     }
 
     /// `n` random points; the first is `sample(seed)`. Points may repeat.
-    #[pyo3(signature = (n, seed = 0))]
-    fn samples(&self, py: Python<'_>, n: usize, seed: u64) -> PyResult<Vec<PyPoint>> {
+    #[pyo3(signature = (n, seed = Natural(0)), text_signature = "($self, n, seed=0)")]
+    fn samples(&self, py: Python<'_>, n: Natural, seed: Natural) -> PyResult<Vec<PyPoint>> {
         let space = Arc::clone(&self.handle.space);
-        let points = enter(py, || Ok((0..n as u64).map(|i| space.sample(seed, i)).collect::<Vec<_>>()))?;
+        let points = enter(py, || Ok((0..n.0).map(|i| space.sample(seed.0, i)).collect::<Vec<_>>()))?;
         Ok(points.into_iter().map(|point| self.wrap(point)).collect())
     }
 

@@ -15,8 +15,10 @@ use pythonize::depythonize;
 use rand::Rng as _;
 use serde_json::Value;
 
+use super::benchmark::PyBenchmark;
 use super::space::{PyPoint, PySpace, SpaceHandle};
 use super::{enter, to_py};
+use crate::benchmark::Benchmark;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::search::{Context, SearchAlgorithm};
@@ -31,7 +33,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyContext>()
 }
 
-fn foreign(error: PyErr) -> Error {
+pub(crate) fn foreign(error: PyErr) -> Error {
     Error::Foreign(Box::new(error))
 }
 
@@ -208,10 +210,22 @@ impl PyStudy {
         catch: &Bound<'_, PyTuple>,
         progress: Option<PyObject>,
     ) -> PyResult<&'static str> {
-        let evaluator = PyEvaluator {
-            engine: self,
-            call: read_evaluator(evaluator)?,
-            catch: (!catch.is_empty()).then(|| catch.clone().into_any().unbind()),
+        let native = self.native(py, evaluator)?;
+        let python;
+        let measured;
+        let evaluator: &dyn Evaluator = if let Some(benchmark) = &native {
+            measured = benchmark.measuring(self.desk.goals.metrics()).map_err(|error| to_py(py, error))?;
+            for metric in Evaluator::metrics(&measured).unwrap_or_default() {
+                self.column(py, metric)?;
+            }
+            &measured
+        } else {
+            python = PyEvaluator {
+                engine: self,
+                call: read_evaluator(evaluator)?,
+                catch: (!catch.is_empty()).then(|| catch.clone().into_any().unbind()),
+            };
+            &python
         };
         let observer = PyObserver { engine: self, callbacks, progress, shown: Mutex::new(Instant::now()) };
         let stopped = enter(py, || {
@@ -224,7 +238,7 @@ impl PyStudy {
                 workers: count("workers", workers)?,
                 batch: count("batch", batch)?,
             };
-            self.study.optimize(&evaluator, &plan, &observer)
+            self.study.optimize(evaluator, &plan, &observer)
         })?;
         Ok(match stopped {
             Stopped::Trials => "trials",
@@ -237,6 +251,22 @@ impl PyStudy {
 impl PyStudy {
     fn wrap(&self, trials: Vec<Trial>) -> Vec<PyTrial> {
         trials.into_iter().map(|trial| self.desk.trial(trial)).collect()
+    }
+
+    /// The benchmark, if the evaluator is one: it answers without crossing into Python.
+    fn native(&self, py: Python<'_>, evaluator: &Bound<'_, PyAny>) -> PyResult<Option<Arc<Benchmark>>> {
+        let Ok(benchmark) = evaluator.downcast::<PyBenchmark>() else { return Ok(None) };
+        let benchmark = benchmark.get().benchmark();
+        if **benchmark.space() != *self.desk.handle.space {
+            let name = benchmark.name();
+            return refuse(
+                py,
+                format!(
+                    "the study searches another space than benchmark '{name}' answers; use the benchmark's space"
+                ),
+            );
+        }
+        Ok(Some(Arc::clone(benchmark)))
     }
 
     fn learn_names(&self, py: Python<'_>) -> PyResult<()> {
@@ -262,26 +292,17 @@ impl PyStudy {
                 return Ok(Outcome::Complete(Measurement { values: [number].into() }));
             }
         } else if let Ok(dict) = value.downcast::<PyDict>() {
-            return self.measured(number, dict.as_any(), dict.items(), verb);
+            return Ok(self.completed(self.measured(number, dict.items(), verb)?));
         }
         let outcomes = outcome_classes(py)?;
         if value.is_instance(outcomes.failed.bind(py))? {
             return Ok(Outcome::Failed(value.getattr("reason")?.str()?.to_string()));
         }
         if value.is_instance(outcomes.pruned.bind(py))? {
-            let values = value.getattr("values")?;
-            let outcome = if values.is_none() {
-                return Ok(Outcome::Pruned(Measurement { values: [].into() }));
-            } else {
-                self.outcome(number, &values, verb)?
-            };
-            return Ok(match outcome {
-                Outcome::Complete(measurement) => Outcome::Pruned(measurement),
-                other => other,
-            });
+            return self.pruned(number, &value.getattr("values")?, verb);
         }
         if let Ok(mapping) = value.downcast::<PyMapping>() {
-            return self.measured(number, value, mapping.items()?, verb);
+            return Ok(self.completed(self.measured(number, mapping.items()?, verb)?));
         }
         let metrics = self.desk.goals.metrics();
         let failure = match number_in(value) {
@@ -302,14 +323,37 @@ impl PyStudy {
         Err(caused(to_py(py, Error::Evaluation(message)), py, failure))
     }
 
-    fn measured(
-        &self,
-        number: TrialId,
-        mapping: &Bound<'_, PyAny>,
-        items: Bound<'_, PyList>,
-        verb: &str,
-    ) -> PyResult<Outcome> {
-        let py = mapping.py();
+    /// What was measured before a trial was ended early: nothing, one number, or any of the metrics.
+    fn pruned(&self, number: TrialId, values: &Bound<'_, PyAny>, verb: &str) -> PyResult<Outcome> {
+        let values = if values.is_none() {
+            Vec::new()
+        } else if let Ok(mapping) = values.downcast::<PyMapping>() {
+            self.measured(number, mapping.items()?, verb)?
+        } else {
+            match self.outcome(number, values, verb)? {
+                Outcome::Complete(measurement) => return Ok(Outcome::Pruned(measurement)),
+                other => return Ok(other),
+            }
+        };
+        Ok(Outcome::Pruned(measurement(values)))
+    }
+
+    /// Complete, unless a metric that the study is about was not measured.
+    fn completed(&self, values: Vec<Option<f64>>) -> Outcome {
+        let metrics = self.desk.goals.metrics();
+        let Some(i) = values[..metrics.len()].iter().position(Option::is_none) else {
+            return Outcome::Complete(measurement(values));
+        };
+        let names = self.desk.names();
+        let given = names.iter().zip(&values).filter(|(_, value)| value.is_some());
+        let given: Vec<String> = given.map(|((name, _), _)| format!("'{name}'")).collect();
+        let given = if given.is_empty() { "nothing".to_string() } else { given.join(", ") };
+        Outcome::Failed(format!("metric '{}' is missing; measured: {given}", metrics[i]))
+    }
+
+    /// The values of a dict by column; `None` where it has no such metric.
+    fn measured(&self, number: TrialId, items: Bound<'_, PyList>, verb: &str) -> PyResult<Vec<Option<f64>>> {
+        let py = items.py();
         let mut values: Vec<Option<f64>> = vec![None; self.desk.goals.metrics().len()];
         for item in &items {
             let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
@@ -336,16 +380,12 @@ impl PyStudy {
             }
             values[column] = Some(found);
         }
-        let metrics = self.desk.goals.metrics();
-        if let Some(i) = values[..metrics.len()].iter().position(Option::is_none) {
-            let given = mapping.call_method0("keys")?.try_iter()?.map(|name| Ok(name?.repr()?.to_string()));
-            let given: Vec<String> = given.collect::<PyResult<_>>()?;
-            let given = if given.is_empty() { "nothing".to_string() } else { given.join(", ") };
-            return Ok(Outcome::Failed(format!("metric '{}' is missing; measured: {given}", metrics[i])));
-        }
-        let values = values.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect();
-        Ok(Outcome::Complete(Measurement { values }))
+        Ok(values)
     }
+}
+
+fn measurement(values: Vec<Option<f64>>) -> Measurement {
+    Measurement { values: values.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect() }
 }
 
 /// One trial of a study; an immutable snapshot.
@@ -354,6 +394,12 @@ pub(crate) struct PyTrial {
     handle: Arc<SpaceHandle>,
     names: Names,
     trial: Trial,
+}
+
+impl PyTrial {
+    pub(crate) fn trial(&self) -> &Trial {
+        &self.trial
+    }
 }
 
 #[pymethods]
@@ -519,7 +565,9 @@ impl PyEvaluator<'_> {
 
 /// An exception as Python prints it, its message first.
 fn traceback(py: Python<'_>, error: &PyErr) -> PyResult<String> {
-    let lines = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?;
+    let lines = py
+        .import("traceback")?
+        .call_method1("format_exception", (error.get_type(py), error.value(py), error.traceback(py)))?;
     let text = PyString::new(py, "").call_method1("join", (lines,))?;
     Ok(format!("{error}\n{text}"))
 }
@@ -687,17 +735,16 @@ impl SearchAlgorithm for PyAlgorithm {
 fn read_algorithm(algorithm: &Bound<'_, PyAny>, desk: &Arc<Desk>) -> PyResult<Algorithm> {
     let py = algorithm.py();
     if let Ok(name) = algorithm.downcast::<PyString>() {
-        let (space, goals) = (&desk.handle.space, &desk.goals);
-        return Algorithm::registered(&name.to_cow()?, &serde_json::json!({}), space, goals)
-            .map_err(|error| to_py(py, error));
+        // Some registered algorithms are written in Python.
+        return read_algorithm(&py.import("modularnas.search")?.getattr("create")?.call1((name,))?, desk);
     }
     let settings = match algorithm.getattr_opt("settings")? {
         Some(settings) => depythonize::<Value>(&settings)?,
         None => serde_json::json!({}),
     };
     if algorithm.hasattr("ask")? && algorithm.hasattr("tell")? {
-        let class: Bound<'_, PyType> = algorithm.get_type();
-        let name = format!("{}.{}", class.module()?, class.qualname()?);
+        // Without its module: a class of a script is in `__main__` when it runs, and elsewhere when it is imported.
+        let name = algorithm.get_type().qualname()?.to_string();
         let state = PyAlgorithm { algorithm: algorithm.clone().unbind(), desk: Arc::clone(desk) };
         return Ok(Algorithm::custom(name, settings, Box::new(state)));
     }
@@ -764,6 +811,9 @@ fn read_constraints(constraints: &Bound<'_, PyAny>) -> PyResult<Vec<Constraint>>
                 format!("constraint '{metric}' is {given}; expected (low, high), None for an open side"),
             );
         };
+        // An infinite bound is none; JSON, which the file speaks, has no word for it.
+        let low = low.filter(|&low| low != f64::NEG_INFINITY);
+        let high = high.filter(|&high| high != f64::INFINITY);
         read.push(Constraint { metric, low, high });
     }
     Ok(read)
@@ -821,7 +871,11 @@ fn number_in(value: &Bound<'_, PyAny>) -> PyResult<f64> {
     if value.is_instance_of::<PyBool>() {
         return Err(PyTypeError::new_err("a truth value is no measurement"));
     }
-    value.extract()
+    // Asked for its item, a tensor that requires a gradient does not warn.
+    match value.getattr_opt("item")? {
+        Some(item) => item.call0()?.extract(),
+        None => value.extract(),
+    }
 }
 
 /// `"None"`, `"a str ('abc')"`: what was given, for an error text.
@@ -830,9 +884,10 @@ fn described(value: &Bound<'_, PyAny>) -> String {
         return "None".into();
     }
     let class = value.get_type().name().map_or_else(|_| "?".to_string(), |name| name.to_string());
+    let article = if class.starts_with(['a', 'e', 'i', 'o', 'A', 'E', 'I', 'O']) { "an" } else { "a" };
     match value.repr() {
-        Ok(text) if text.to_string().chars().count() <= 60 => format!("a {class} ({text})"),
-        _ => format!("a {class}"),
+        Ok(text) if text.to_string().chars().count() <= 60 => format!("{article} {class} ({text})"),
+        _ => format!("{article} {class}"),
     }
 }
 

@@ -230,6 +230,9 @@ fn replaying_the_told_trials_restores_an_algorithm() {
             let cx = Context { space: &space, goals: &goals, seed: 5, next: told.len() as u64, running: &[] };
             let expected = original.ask(&cx, 3).unwrap();
             assert_eq!(expected, original.ask(&cx, 3).unwrap(), "{}: ask changed the state", entry.name);
+            let mut into = Proposal { parent: Some(7), ..Proposal::new(space.sample(0, 0)) };
+            let some = original.ask_into(&cx, &mut into).unwrap();
+            assert_eq!(some.then_some(&into), expected.first(), "{}: ask_into is not ask", entry.name);
             for chunk in [1, 7, 50] {
                 let mut restored = create(entry, &space, &goals);
                 for trials in told.chunks(chunk) {

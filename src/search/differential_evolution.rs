@@ -73,50 +73,57 @@ impl Differences {
     fn slot(&self, trial: TrialId) -> usize {
         (trial % self.targets.len() as u64) as usize
     }
+}
 
-    /// Three different positions among `n >= 4`, none of them `besides`.
-    fn three_others(n: usize, besides: usize, rng: &mut Rng) -> [usize; 3] {
-        let mut found = [besides; 3];
-        for k in 0..3 {
-            found[k] = loop {
-                let i = rng.random_range(0..n);
-                if i != besides && !found[..k].contains(&i) {
-                    break i;
-                }
-            };
-        }
-        found
+/// Three different positions among `n >= 4`, none of them `besides`.
+fn three_others(n: usize, besides: usize, rng: &mut Rng) -> [usize; 3] {
+    let mut found = [besides; 3];
+    for k in 0..3 {
+        found[k] = loop {
+            let i = rng.random_range(0..n);
+            if i != besides && !found[..k].contains(&i) {
+                break i;
+            }
+        };
     }
+    found
+}
 
-    fn child(&self, space: &SearchSpace, target: &Point, others: [&Point; 3], rng: &mut Rng) -> Point {
-        let DifferentialEvolution { factor, crossover_rate, .. } = self.settings;
-        let mut child = target.clone();
-        if space.is_empty() {
-            return child;
-        }
-        let surely = rng.random_range(0..space.len());
-        for i in 0..space.len() {
-            if i != surely && rng.random::<f64>() >= crossover_rate {
-                continue;
-            }
-            let [a, b, c] = others.map(|point| place(space, point, i, rng));
-            let mutant = match (a, b, c) {
-                (Some(a), Some(b), Some(c)) => a + factor * (b - c),
-                (Some(a), ..) => a,
-                _ => continue,
-            };
-            let mutant = if (0.0..1.0).contains(&mutant) { mutant } else { rng.random() };
-            match space.real_slot(i) {
-                Some(slot) => {
-                    child.codes[i] = 0;
-                    child.reals[slot] = space.decisions()[i].domain.from_unit(mutant) + 0.0;
-                }
-                None => child.codes[i] = (mutant * f64::from(space.count(i))) as i32,
-            }
-        }
-        space.settle(&mut child, rng);
-        if child == *target { mutate::one_decision(space, &child, rng) } else { child }
+/// The child of a target and the mutant of three others: each decision comes from the mutant with chance
+/// `crossover_rate`. It differs from its target if anything can.
+pub(super) fn child(
+    space: &SearchSpace,
+    target: &Point,
+    others: [&Point; 3],
+    (factor, crossover_rate): (f64, f64),
+    rng: &mut Rng,
+) -> Point {
+    let mut child = target.clone();
+    if space.is_empty() {
+        return child;
     }
+    let surely = rng.random_range(0..space.len());
+    for i in 0..space.len() {
+        if i != surely && rng.random::<f64>() >= crossover_rate {
+            continue;
+        }
+        let [a, b, c] = others.map(|point| place(space, point, i, rng));
+        let mutant = match (a, b, c) {
+            (Some(a), Some(b), Some(c)) => a + factor * (b - c),
+            (Some(a), ..) => a,
+            _ => continue,
+        };
+        let mutant = if (0.0..1.0).contains(&mutant) { mutant } else { rng.random() };
+        match space.real_slot(i) {
+            Some(slot) => {
+                child.codes[i] = 0;
+                child.reals[slot] = space.decisions()[i].domain.from_unit(mutant) + 0.0;
+            }
+            None => child.codes[i] = (mutant * f64::from(space.count(i))) as i32,
+        }
+    }
+    space.settle(&mut child, rng);
+    if child == *target { mutate::one_decision(space, &child, rng) } else { child }
 }
 
 /// Where a decision of a point stands in `[0, 1)`: a real on its scale, a discrete value anywhere in its bin.
@@ -134,11 +141,12 @@ impl SearchAlgorithm for Differences {
             let trial = cx.next + offset as u64;
             let slot = self.slot(trial);
             let started = trial >= self.targets.len() as u64;
-            let others = Self::three_others(self.targets.len(), slot, rng);
+            let others = three_others(self.targets.len(), slot, rng);
             let [a, b, c] = others.map(|i| self.targets[i].as_ref());
             match (self.targets[slot].as_ref().filter(|_| started), a, b, c) {
                 (Some(target), Some(a), Some(b), Some(c)) => {
-                    let point = self.child(cx.space, &target.point, [&a.point, &b.point, &c.point], rng);
+                    let rates = (self.settings.factor, self.settings.crossover_rate);
+                    let point = child(cx.space, &target.point, [&a.point, &b.point, &c.point], rates, rng);
                     Proposal { parent: Some(target.id), ..Proposal::new(point) }
                 }
                 _ => Proposal::new(cx.space.draw(rng)),
@@ -180,10 +188,9 @@ mod tests {
     proptest! {
         #[test]
         fn children_are_other_points(space in any_space(), seed in any::<u64>()) {
-            let state = Differences { settings: DifferentialEvolution::default(), targets: vec![] };
             let points: Vec<Point> = (0..4).map(|i| space.sample(seed, i)).collect();
             let others = [&points[1], &points[2], &points[3]];
-            let child = state.child(&space, &points[0], others, &mut stream(seed, 4, "test"));
+            let child = child(&space, &points[0], others, (0.5, 0.5), &mut stream(seed, 4, "test"));
             space.check(&child).unwrap();
             let movable = (0..space.len()).any(|i| points[0].is_active(i) && space.spreads(i));
             prop_assert!(child != points[0] || !movable);
@@ -216,7 +223,7 @@ mod tests {
     #[test]
     fn the_three_others_differ() {
         for trial in 0..200 {
-            let [a, b, c] = Differences::three_others(4, 2, &mut stream(0, trial, "test"));
+            let [a, b, c] = three_others(4, 2, &mut stream(0, trial, "test"));
             let mut all = [a, b, c, 2];
             all.sort_unstable();
             assert_eq!(all, [0, 1, 2, 3]);

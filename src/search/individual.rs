@@ -17,4 +17,14 @@ impl Individual {
         let score = goals.score(trial.measurement()?);
         Some(Individual { id: trial.id, point: trial.point.clone(), score })
     }
+
+    /// The individual of another trial, in the memory of this one; false, and nothing is changed, for a trial that
+    /// failed or was pruned.
+    pub(crate) fn become_of(&mut self, trial: &Trial, goals: &Goals) -> bool {
+        let Some(measurement) = trial.measurement() else { return false };
+        self.id = trial.id;
+        self.point.clone_from(&trial.point);
+        goals.score_into(measurement, &mut self.score);
+        true
+    }
 }

@@ -9,19 +9,18 @@
 //! O(sample x front of the sample) and not a sort of everybody. Defaults: population 100 and sample 25 as in Real et
 //! al. Memory is `population` points.
 
-use std::collections::VecDeque;
-
 use rand::Rng as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ageing::Ageing;
 use super::individual::Individual;
-use super::operators::{mutate, select};
-use super::{Context, SearchAlgorithm, Settings, require};
+use super::operators::select;
+use super::{SearchAlgorithm, Settings};
 use crate::error::Result;
 use crate::rng::Rng;
 use crate::space::SearchSpace;
-use crate::trial::{Goals, Proposal, Trial, crowding};
+use crate::trial::{Goals, crowding};
 
 /// Regularized evolution for several objectives (Real et al. 2018, arXiv 1802.01548): mutates the loneliest
 /// non-dominated trial of a tournament among the last `population` ones.
@@ -44,64 +43,28 @@ impl Settings for MoRegularizedEvolution {
     const NAME: &'static str = "mo_regularized_evolution";
 
     fn build(self, _: &SearchSpace, _: &Goals) -> Result<Box<dyn SearchAlgorithm>> {
-        require(self.population >= 1, Self::NAME, || {
-            format!("population is {}, expected 1 or more", self.population)
-        })?;
-        require(self.sample >= 1, Self::NAME, || format!("sample is {}, expected 1 or more", self.sample))?;
-        Ok(Box::new(Ageing { settings: self, alive: VecDeque::new() }))
+        let elect = move |alive: &[Individual], rng: &mut Rng| loneliest(alive, self.sample, rng);
+        Ok(Box::new(Ageing::new(Self::NAME, self.population, self.sample, elect)?))
     }
 }
 
-struct Ageing {
-    settings: MoRegularizedEvolution,
-    /// Oldest first.
-    alive: VecDeque<Individual>,
-}
-
-impl Ageing {
-    fn parent(&self, rng: &mut Rng) -> &Individual {
-        let mut front = Vec::with_capacity(self.settings.sample);
-        for _ in 0..self.settings.sample {
-            let one = rng.random_range(0..self.alive.len());
-            // One drawn twice would crowd itself.
-            if !front.contains(&one) {
-                select::enter(|i| &self.alive[i].score, &mut front, one);
-            }
+/// The least crowded of the non-dominated ones of a tournament.
+fn loneliest(alive: &[Individual], sample: usize, rng: &mut Rng) -> usize {
+    let mut front = Vec::with_capacity(sample);
+    for _ in 0..sample {
+        let one = rng.random_range(0..alive.len());
+        // One drawn twice would crowd itself.
+        if !front.contains(&one) {
+            select::enter(|i| &alive[i].score, &mut front, one);
         }
-        let losses: Vec<&[f64]> = front.iter().map(|&i| &*self.alive[i].score.losses).collect();
-        let distances = crowding(&losses);
-        // Of equally lonely ones (both ends of the front) any.
-        let most = distances.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let lonely = || (0..front.len()).filter(|&at| distances[at] >= most);
-        let pick = rng.random_range(0..lonely().count().max(1));
-        &self.alive[lonely().nth(pick).map_or(0, |at| front[at])]
     }
-}
-
-impl SearchAlgorithm for Ageing {
-    fn ask(&self, cx: &Context<'_>, count: usize) -> Result<Vec<Proposal>> {
-        let propose = |offset: usize| {
-            let rng = &mut cx.rng(offset);
-            let started = cx.next + offset as u64 >= self.settings.population as u64;
-            if !started || self.alive.is_empty() {
-                return Proposal::new(cx.space.draw(rng));
-            }
-            let parent = self.parent(rng);
-            let point = mutate::one_decision(cx.space, &parent.point, rng);
-            Proposal { parent: Some(parent.id), ..Proposal::new(point) }
-        };
-        Ok((0..count).map(propose).collect())
-    }
-
-    fn tell(&mut self, cx: &Context<'_>, finished: &[Trial]) -> Result<()> {
-        for trial in finished {
-            self.alive.extend(Individual::of(trial, cx.goals));
-            if self.alive.len() > self.settings.population {
-                self.alive.pop_front();
-            }
-        }
-        Ok(())
-    }
+    let losses: Vec<&[f64]> = front.iter().map(|&i| &*alive[i].score.losses).collect();
+    let distances = crowding(&losses);
+    // Of equally lonely ones (both ends of the front) any.
+    let most = distances.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let lonely = || (0..front.len()).filter(|&at| distances[at] >= most);
+    let pick = rng.random_range(0..lonely().count().max(1));
+    lonely().nth(pick).map_or(0, |at| front[at])
 }
 
 #[cfg(test)]

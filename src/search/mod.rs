@@ -13,9 +13,14 @@
 //!   of the seed and the told outcomes;
 //! - an empty answer of `ask` means that the space is exhausted.
 
+mod ageing;
+mod asha;
 mod bananas;
+mod bohb;
+mod brackets;
 mod candidates;
 mod cma_es;
+mod dehb;
 mod differential_evolution;
 mod evolution;
 mod generational;
@@ -23,7 +28,9 @@ mod genetic;
 mod gp_bo;
 mod grid;
 mod history;
+mod hyperband;
 mod individual;
+mod kde;
 mod local_search;
 mod mo_regularized_evolution;
 mod model_based;
@@ -32,25 +39,36 @@ mod npenas;
 mod nsga2;
 mod nsga3;
 pub mod operators;
+mod pbt;
+mod policy;
+mod ppo;
 mod predictor_local;
 mod random;
 mod ranked;
 mod regularized_evolution;
+mod reinforce;
+mod reward;
+mod rungs;
 mod simulated_annealing;
 mod smac;
+mod successive_halving;
 mod tpe;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use asha::Asha;
 pub use bananas::Bananas;
+pub use bohb::Bohb;
 pub use cma_es::CmaEs;
+pub use dehb::Dehb;
 pub use differential_evolution::DifferentialEvolution;
 pub use evolution::Evolution;
 pub use genetic::Genetic;
 pub use gp_bo::GpBo;
 pub use grid::Grid;
+pub use hyperband::Hyperband;
 pub use local_search::LocalSearch;
 pub use mo_regularized_evolution::MoRegularizedEvolution;
 pub use model_based::ModelBased;
@@ -58,11 +76,15 @@ pub use moead::Moead;
 pub use npenas::Npenas;
 pub use nsga2::Nsga2;
 pub use nsga3::Nsga3;
+pub use pbt::Pbt;
+pub use ppo::Ppo;
 pub use predictor_local::PredictorLocal;
 pub use random::Random;
 pub use regularized_evolution::RegularizedEvolution;
+pub use reinforce::Reinforce;
 pub use simulated_annealing::SimulatedAnnealing;
 pub use smac::Smac;
+pub use successive_halving::SuccessiveHalving;
 pub use tpe::Tpe;
 
 use crate::error::{Error, Result, suggest};
@@ -87,6 +109,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// The generator of the `offset`-th proposal of this `ask`.
     #[must_use]
+    #[inline]
     pub fn rng(&self, offset: usize) -> Rng {
         stream(self.seed, self.next + offset as u64, "ask")
     }
@@ -99,6 +122,17 @@ pub trait SearchAlgorithm: Send {
     /// # Errors
     /// [`Error::Search`] if the algorithm cannot go on.
     fn ask(&self, cx: &Context<'_>, count: usize) -> Result<Vec<Proposal>>;
+
+    /// One proposal of [`SearchAlgorithm::ask`], written over `proposal` so that its memory is used again; false: there
+    /// is none. For loops in which an allocation counts; whoever writes it anew proposes exactly what `ask` does.
+    ///
+    /// # Errors
+    /// As [`SearchAlgorithm::ask`].
+    fn ask_into(&self, cx: &Context<'_>, proposal: &mut Proposal) -> Result<bool> {
+        let Some(asked) = self.ask(cx, 1)?.pop() else { return Ok(false) };
+        *proposal = asked;
+        Ok(true)
+    }
 
     /// Learns the outcomes of finished trials, in the order they finished.
     ///
@@ -144,13 +178,17 @@ macro_rules! algorithms {
 }
 
 algorithms![
+    Asha,
     Bananas,
+    Bohb,
     CmaEs,
+    Dehb,
     DifferentialEvolution,
     Evolution,
     Genetic,
     GpBo,
     Grid,
+    Hyperband,
     LocalSearch,
     MoRegularizedEvolution,
     ModelBased,
@@ -158,11 +196,15 @@ algorithms![
     Npenas,
     Nsga2,
     Nsga3,
+    Pbt,
+    Ppo,
     PredictorLocal,
     Random,
     RegularizedEvolution,
+    Reinforce,
     SimulatedAnnealing,
     Smac,
+    SuccessiveHalving,
     Tpe,
 ];
 

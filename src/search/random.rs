@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Context, SearchAlgorithm, Settings};
 use crate::error::Result;
 use crate::space::SearchSpace;
-use crate::trial::{Goals, Proposal, Trial};
+use crate::trial::{Fidelity, Goals, Proposal, Trial};
 
 /// Random search: every decision uniform over its values, independent of all results (Li and Talwalkar 2019,
 /// arXiv 1902.07638). The baseline that a search must beat at equal budget.
@@ -31,6 +31,12 @@ struct Memoryless;
 impl SearchAlgorithm for Memoryless {
     fn ask(&self, cx: &Context<'_>, count: usize) -> Result<Vec<Proposal>> {
         Ok((0..count).map(|i| Proposal::new(cx.space.draw(&mut cx.rng(i)))).collect())
+    }
+
+    fn ask_into(&self, cx: &Context<'_>, proposal: &mut Proposal) -> Result<bool> {
+        cx.space.draw_into(&mut proposal.point, &mut cx.rng(0));
+        (proposal.fidelity, proposal.parent) = (Fidelity::Full, None);
+        Ok(true)
     }
 
     fn tell(&mut self, _: &Context<'_>, _: &[Trial]) -> Result<()> {

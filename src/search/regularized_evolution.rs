@@ -10,17 +10,17 @@
 //! the paper's for CIFAR-10 (its section "Experiment Setup"). An ask costs O(sample + decisions), the memory is
 //! `population` points.
 
-use std::collections::VecDeque;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ageing::Ageing;
 use super::individual::Individual;
-use super::operators::{mutate, select};
-use super::{Context, SearchAlgorithm, Settings, require};
+use super::operators::select;
+use super::{SearchAlgorithm, Settings};
 use crate::error::Result;
+use crate::rng::Rng;
 use crate::space::SearchSpace;
-use crate::trial::{Goals, Proposal, Trial};
+use crate::trial::Goals;
 
 /// Regularized (ageing) evolution (Real et al. 2018, arXiv 1802.01548): mutates the winner of a tournament among the
 /// last `population` trials; the oldest is forgotten.
@@ -43,57 +43,19 @@ impl Settings for RegularizedEvolution {
     const NAME: &'static str = "regularized_evolution";
 
     fn build(self, _: &SearchSpace, _: &Goals) -> Result<Box<dyn SearchAlgorithm>> {
-        require(self.population >= 1, Self::NAME, || {
-            format!("population is {}, expected 1 or more", self.population)
-        })?;
-        require(self.sample >= 1, Self::NAME, || format!("sample is {}, expected 1 or more", self.sample))?;
-        Ok(Box::new(Ageing { settings: self, alive: VecDeque::new() }))
-    }
-}
-
-struct Ageing {
-    settings: RegularizedEvolution,
-    /// Oldest first.
-    alive: VecDeque<Individual>,
-}
-
-impl SearchAlgorithm for Ageing {
-    fn ask(&self, cx: &Context<'_>, count: usize) -> Result<Vec<Proposal>> {
-        let propose = |offset: usize| {
-            let rng = &mut cx.rng(offset);
-            let started = cx.next + offset as u64 >= self.settings.population as u64;
-            if !started || self.alive.is_empty() {
-                return Proposal::new(cx.space.draw(rng));
-            }
-            let winner =
-                select::tournament(|i| &self.alive[i].score, self.alive.len(), self.settings.sample, rng);
-            let parent = &self.alive[winner];
-            Proposal {
-                parent: Some(parent.id),
-                ..Proposal::new(mutate::one_decision(cx.space, &parent.point, rng))
-            }
+        let elect = move |alive: &[Individual], rng: &mut Rng| {
+            select::tournament(|i| &alive[i].score, alive.len(), self.sample, rng)
         };
-        Ok((0..count).map(propose).collect())
-    }
-
-    fn tell(&mut self, cx: &Context<'_>, finished: &[Trial]) -> Result<()> {
-        for trial in finished {
-            if let Some(individual) = Individual::of(trial, cx.goals) {
-                self.alive.push_back(individual);
-                if self.alive.len() > self.settings.population {
-                    self.alive.pop_front();
-                }
-            }
-        }
-        Ok(())
+        Ok(Box::new(Ageing::new(Self::NAME, self.population, self.sample, elect)?))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Context;
     use super::*;
     use crate::space::{Decision, Domain, Label};
-    use crate::trial::{Direction, Measurement, Objective, Outcome};
+    use crate::trial::{Direction, Measurement, Objective, Outcome, Trial};
 
     /// Best value after `trials` on "sum of eight digits 0..=9", which evolution climbs and random search does not.
     fn best_sum(settings: RegularizedEvolution, trials: u64, seed: u64) -> f64 {

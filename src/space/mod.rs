@@ -344,6 +344,22 @@ impl SearchSpace {
         Ok(())
     }
 
+    /// [`SearchSpace::check`] for many points of a space without reals, given as rows of codes.
+    ///
+    /// # Errors
+    /// [`Error::Space`] that names the first decision that does not fit.
+    pub fn check_codes(&self, rows: &[i32]) -> Result<()> {
+        let unconditional = self.gates.iter().all(Option::is_none);
+        for row in rows.chunks(self.len().max(1)) {
+            // A negative code is a large one here.
+            let fits = |(&code, &count): (&i32, &i32)| (code as u32) < count as u32;
+            if !(unconditional && row.len() == self.len() && row.iter().zip(&self.counts).all(fits)) {
+                self.check(&Point::new(row, []))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Both sets of decisions in one space: every pair of a point here and a point there is a point of it.
     ///
     /// # Errors
@@ -583,6 +599,19 @@ pub(crate) mod tests {
             "decision 'a' depends on itself through its conditions; break the cycle"
         );
         assert_eq!(message(vec![a(), a()]), "decision 'a' is given twice; rename one");
+    }
+
+    #[test]
+    fn rows_of_codes_are_checked_as_points_are() {
+        let space = mixed();
+        let discrete = SearchSpace::new(space.decisions()[..3].to_vec()).unwrap();
+        assert!(discrete.check_codes(&[0, 2, 7, 1, INACTIVE, 0]).is_ok());
+        assert!(discrete.check_codes(&[0, 2, 8]).is_err());
+        assert!(discrete.check_codes(&[0, INACTIVE, 7]).is_err());
+        assert!(discrete.check_codes(&[0, 2]).is_err());
+        let flat = SearchSpace::new(space.decisions()[..1].to_vec()).unwrap();
+        assert!(flat.check_codes(&[0, 1, 0]).is_ok() && flat.check_codes(&[0, 2]).is_err());
+        assert!(flat.check_codes(&[-1]).is_err());
     }
 
     #[test]

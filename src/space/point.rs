@@ -12,7 +12,7 @@ pub const INACTIVE: i32 = -1;
 /// `codes` has one entry a decision: [`INACTIVE`], the code of a discrete value, or 0 for an active real decision.
 /// `reals` has one entry a *real* decision, 0.0 where it is inactive. Two points of one space are equal exactly when
 /// they give the same values to the same active decisions.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Point {
     pub(crate) codes: Box<[i32]>,
     #[serde(default, skip_serializing_if = "<[f64]>::is_empty")]
@@ -32,6 +32,15 @@ impl Point {
         &self.codes
     }
 
+    /// Writes other codes over those of a point without reals.
+    pub fn set_codes(&mut self, codes: &[i32]) {
+        if self.codes.len() == codes.len() {
+            self.codes.copy_from_slice(codes);
+        } else {
+            self.codes = codes.into();
+        }
+    }
+
     /// One value a real decision.
     #[must_use]
     pub fn reals(&self) -> &[f64] {
@@ -42,6 +51,20 @@ impl Point {
     #[must_use]
     pub fn is_active(&self, decision: usize) -> bool {
         self.codes[decision] != INACTIVE
+    }
+}
+
+impl Clone for Point {
+    fn clone(&self) -> Self {
+        Point { codes: self.codes.clone(), reals: self.reals.clone() }
+    }
+
+    /// Uses the memory of `self` again if both are of one space.
+    fn clone_from(&mut self, source: &Self) {
+        self.codes.clone_from(&source.codes);
+        if !(self.reals.is_empty() && source.reals.is_empty()) {
+            self.reals.clone_from(&source.reals);
+        }
     }
 }
 

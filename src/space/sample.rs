@@ -23,6 +23,16 @@ impl SearchSpace {
         point
     }
 
+    /// A random point, written over another one of this space.
+    pub fn draw_into(&self, point: &mut Point, rng: &mut Rng) {
+        if point.codes.len() == self.len() && point.reals.len() == self.n_reals() {
+            point.codes.fill(INACTIVE);
+            self.settle(point, rng);
+        } else {
+            *point = self.draw(rng);
+        }
+    }
+
     /// Makes a point valid after some of its codes were changed: decisions that became inactive lose their value,
     /// decisions that became active (or were set to [`INACTIVE`] while active) are drawn anew.
     pub fn settle(&self, point: &mut Point, rng: &mut Rng) {

@@ -294,21 +294,17 @@ impl Store {
 
     /// Creates the tables in an empty file; in one of ours compares the study in it.
     fn identify(&self, opening: &Identity) -> Result<()> {
-        let pragma = |name: &str| -> Result<i64> {
-            self.sql(|db| db.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)))
-        };
-        let tables: i64 =
-            self.sql(|db| db.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)))?;
+        let number = |query: &str| self.sql(|db| db.query_row::<i64, _, _>(query, [], |row| row.get(0)));
         let path = self.path.display();
-        if pragma("application_id")? != APPLICATION {
-            if tables > 0 {
-                return Err(Error::Storage(format!(
-                    "'{path}' is an SQLite database of another program; give another storage"
-                )));
-            }
+        if self.sql(is_foreign)? {
+            return Err(Error::Storage(format!(
+                "'{path}' is an SQLite database of another program; give another storage"
+            )));
+        }
+        if number("PRAGMA application_id")? != APPLICATION {
             return self.create(opening);
         }
-        let schema = pragma("user_version")?;
+        let schema = number("PRAGMA user_version")?;
         if schema > SCHEMA {
             return Err(Error::Storage(format!(
                 "'{path}' was written by a newer modularnas (file layout {schema}; this one reads up to {SCHEMA}); \
@@ -441,11 +437,20 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_handler(Some(wait_for_others))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // Switching to write-ahead log rewrites the header: not in another program's file, which `identify` refuses.
+    if !is_foreign(&connection)? {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+    }
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(connection)
+}
+
+/// Whether it is a database, and not ours.
+fn is_foreign(connection: &Connection) -> rusqlite::Result<bool> {
+    let count = |query| connection.query_row::<i64, _, _>(query, [], |row| row.get(0));
+    Ok(count("PRAGMA application_id")? != APPLICATION && count("SELECT count(*) FROM sqlite_master")? > 0)
 }
 
 /// SQLite's own handler backs off to 100 ms and starves under several busy writers; this one comes back every few.

@@ -39,6 +39,18 @@ pub struct Objective {
     pub direction: Direction,
 }
 
+impl Objective {
+    /// A value of the metric, turned so that smaller is better.
+    fn loss(&self, value: f64) -> f64 {
+        match self.direction {
+            // -NaN would be the least number of the total order; + 0.0 turns -0.0 into 0.0, which ties with it.
+            _ if value.is_nan() => f64::NAN,
+            Direction::Minimize => value + 0.0,
+            Direction::Maximize => -value + 0.0,
+        }
+    }
+}
+
 /// A metric that must lie within bounds, both included.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Constraint {
@@ -165,8 +177,12 @@ impl Goals {
                 || high.is_some_and(f64::is_nan)
                 || low.zip(*high).is_some_and(|(l, h)| l > h)
             {
+                let text =
+                    |bound: &Option<f64>| bound.map_or("None".to_string(), |bound| format!("{bound:?}"));
                 return Err(Error::Study(format!(
-                    "constraint '{metric}' has bounds {low:?} and {high:?}; expected numbers with low <= high"
+                    "constraint '{metric}' is ({}, {}); expected (low, high) with low <= high",
+                    text(low),
+                    text(high)
                 )));
             }
             let column = metrics.iter().position(|m| m == metric).unwrap_or_else(|| {
@@ -202,13 +218,22 @@ impl Goals {
         self.objectives
             .iter()
             .zip(&measurement.values)
-            .map(|(objective, &value)| match objective.direction {
-                // -NaN would be the least number of the total order; + 0.0 turns -0.0 into 0.0, which ties with it.
-                _ if value.is_nan() => f64::NAN,
-                Direction::Minimize => value + 0.0,
-                Direction::Maximize => -value + 0.0,
-            })
+            .map(|(objective, &value)| objective.loss(value))
             .collect()
+    }
+
+    /// [`Goals::score`], written over a score of the same goals.
+    pub fn score_into(&self, measurement: &Measurement, score: &mut Score) {
+        if score.losses.len() == self.objectives.len() && measurement.values.len() >= self.objectives.len() {
+            score.violation = self.violation(measurement);
+            for ((loss, objective), &value) in
+                score.losses.iter_mut().zip(&self.objectives).zip(&measurement.values)
+            {
+                *loss = objective.loss(value);
+            }
+        } else {
+            *score = self.score(measurement);
+        }
     }
 
     /// How far a measurement is from feasible: the sum of each constraint's overshoot relative to its bound.
@@ -263,6 +288,16 @@ impl Score {
                 .find(|order| order.is_ne())
                 .unwrap_or(Ordering::Equal)
         })
+    }
+
+    /// A number that orders scores of one objective as [`Score::compare`] does.
+    #[must_use]
+    #[inline]
+    pub fn key(&self) -> i128 {
+        let loss = self.losses.first().copied().unwrap_or_default();
+        // The lower half is unsigned: flipping the sign bit keeps the order.
+        let low = pareto::ordered(loss) as u64 ^ (1 << 63);
+        i128::from(pareto::ordered(self.violation)) << 64 | i128::from(low)
     }
 
     /// Constrained domination (Deb et al. 2002, section VI-A): a feasible one beats an infeasible one, of two
@@ -348,7 +383,7 @@ mod tests {
                 .to_string()
         };
         assert!(bounds(None, None).starts_with("constraint 'm' has neither"));
-        assert!(bounds(Some(2.0), Some(1.0)).contains("low <= high"));
+        assert!(bounds(Some(2.0), Some(1.0)).starts_with("constraint 'm' is (2.0, 1.0); expected"));
         assert!(Goals::new(vec![], vec![]).is_err());
         assert!(Goals::new(vec![objective.clone(), objective], vec![]).is_err());
     }

@@ -194,7 +194,8 @@ pub fn by_rank(ranks: &[u32]) -> Vec<Vec<usize>> {
 }
 
 /// An integer that orders as `f64::total_cmp` does, so that sorting compares integers.
-fn ordered(x: f64) -> i64 {
+#[inline]
+pub(super) fn ordered(x: f64) -> i64 {
     let bits = x.to_bits() as i64;
     bits ^ (((bits >> 63) as u64) >> 1) as i64
 }

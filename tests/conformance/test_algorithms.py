@@ -78,7 +78,7 @@ class Together(Climber):
 @pytest.mark.parametrize(
     ("make", "law"),
     [
-        (Forgetful, "cut after 1 trials and resumed, the run goes on otherwise"),
+        (Forgetful, "cut often and resumed from its file, the run goes on otherwise"),
         (Moody, "the same seed gives another run"),
         (Together, "cut after 2 trials and resumed|told together teach it something else"),
     ],

@@ -65,8 +65,5 @@ def test_broken_ops_are_caught(op, build, law):
 
 def test_an_op_of_another_shape_is_refused(op):
     name = op("narrow", lambda slot: nn.Conv2d(slot.in_channels, slot.out_channels, 1))
-    with pytest.raises(mn.RuleError) as error:
+    with pytest.raises(mn.RuleError, match=r"candidate 'narrow' of '0' gives .*; expected \(2, 8, 4, 4\)"):
         testing.check_op(name)
-    assert str(error.value) == (
-        "candidate 'narrow' of '0' gives (2, 8, 8, 8) for the input (2, 8, 8, 8); expected (2, 8, 4, 4)"
-    )

@@ -18,13 +18,14 @@ __all__ = ["FactorizedReduce", "Zero"]
 
 
 class Zero(nn.Module):
-    """Zeros of the output's shape: `(N, C, …)` to `(N, out_channels, …)`."""
+    """Zeros of the output's shape: `(N, C, …)` to `(N, out_channels, …)`; or channels last."""
 
-    def __init__(self, in_channels: int, out_channels: int, strides: tuple[int, ...]) -> None:
+    def __init__(self, in_channels: int, out_channels: int, strides: tuple[int, ...], channel_dim: int = 1) -> None:
         super().__init__()
         self.expands = out_channels != in_channels
         self.out_channels = out_channels
         self.strides = strides
+        self.channel_dim = channel_dim
 
     def forward(self, x: Tensor) -> Tensor:
         """A multiple of 0 of the input, so that the shape may vary and gradients stay defined."""
@@ -32,7 +33,7 @@ class Zero(nn.Module):
             if stride > 1:
                 x = x[(slice(None),) * dim + (slice(None, None, stride),)]
         if self.expands:
-            x = x[:, :1].repeat_interleave(self.out_channels, dim=1)
+            x = x.narrow(self.channel_dim, 0, 1).repeat_interleave(self.out_channels, dim=self.channel_dim)
         return x * 0.0
 
 
@@ -73,4 +74,4 @@ def identity(slot: Slot) -> nn.Module:
 @register("none")
 def none(slot: Slot) -> nn.Module:
     """Zeros: the place is left out of the network."""
-    return Zero(slot.in_channels, slot.out_channels, _strides(slot))
+    return Zero(slot.in_channels, slot.out_channels, _strides(slot), -1 if slot.features_last else 1)

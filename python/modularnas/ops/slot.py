@@ -6,6 +6,8 @@ from, whether the place was a placeholder or a module of the user's.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -48,14 +50,22 @@ class Slot(nn.Module):
         self.stride = stride
         self.bias = bias
         self.kernel_size: Size | None = None
-        self.original: nn.Module | None = None
+        self.features_last = False
+        self._given: list[nn.Module] = []  # no child of the slot
         self.input_shape: torch.Size | None = None
         self.output_shape: torch.Size | None = None
         self.tracing = False
 
     @property
+    def original(self) -> nn.Module | None:
+        """A copy of the module whose place it is, trained weights included; None for a placeholder."""
+        return copy.deepcopy(self._given[0]) if self._given else None
+
+    @property
     def dims(self) -> int:
-        """Number of spatial dimensions: 0 for `(N, C)`, 2 for `(N, C, H, W)`; 2 before tracing."""
+        """Number of spatial dimensions: 2 for `(N, C, H, W)`, 0 for features last `(N, …, C)`; 2 before tracing."""
+        if self.features_last:
+            return 0
         return 2 if self.input_shape is None else len(self.input_shape) - 2
 
     def forward(self, x: Tensor) -> Tensor:

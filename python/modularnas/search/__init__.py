@@ -1,7 +1,8 @@
 """Search algorithms (the paper's Ω): what to try next.
 
 The classes in `algorithms.py` are written by `tests/search/write_algorithms.py` from the documentation and defaults of
-the native half; a test fails when they are stale. The room knows the space; no evaluator, no transformation.
+the native half; a test fails when they are stale. `human.py` is one in Python. The room knows the
+space; no evaluator, no transformation.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from modularnas import _core
 from modularnas.search import algorithms
 from modularnas.search.algorithm import Algorithm
 from modularnas.search.algorithms import *  # noqa: F403
+from modularnas.search.human import Human
 
-__all__ = ["Algorithm", "create", "names", *algorithms.__all__]
+__all__ = ["Algorithm", "Human", "create", "names", *algorithms.__all__]
 
 _CLASSES: dict[str, type[Algorithm]] = {
-    cls.name: cls for cls in (getattr(algorithms, name) for name in algorithms.__all__)
+    cls.name: cls for cls in (Human, *(getattr(algorithms, name) for name in algorithms.__all__))
 }
 
 
@@ -39,6 +41,6 @@ def create(name: str, **settings: Any) -> Algorithm:
         >>> mn.search.create("regularized_evolution", population=20)
         RegularizedEvolution(population=20, sample=25)
     """
-    if name not in _CLASSES:
-        _core.complete_settings(name, {})  # raises, with near matches
+    if name != Human.name:
+        _core.complete_settings(name, settings)  # raises for an unknown name or setting, with near matches
     return _CLASSES[name](**settings)

@@ -7,20 +7,88 @@ from typing import Any, Literal  # noqa: F401
 from modularnas.search.algorithm import Algorithm
 
 __all__ = [
+    "Asha",
+    "Bohb",
     "CmaEs",
+    "Dehb",
     "DifferentialEvolution",
     "Evolution",
     "Genetic",
     "Grid",
+    "Hyperband",
     "LocalSearch",
     "MoRegularizedEvolution",
     "Moead",
     "Nsga2",
     "Nsga3",
+    "Pbt",
+    "Ppo",
     "Random",
     "RegularizedEvolution",
+    "Reinforce",
     "SimulatedAnnealing",
+    "SuccessiveHalving",
 ]
+
+
+class Asha(Algorithm):
+    """ASHA (Li et al. 2020, arXiv 1810.05934).
+
+    Successive halving that never waits, for many workers. For evaluators that obey `fidelity`.
+
+    Args:
+        min_fidelity: The least fraction of a full evaluation, above 0 and up to 1.
+        eta: One of `eta` trials goes on, with `eta` times the fidelity; 2 or more.
+    """
+
+    name = "asha"
+
+    def __init__(
+        self,
+        *,
+        min_fidelity: float = 0.037037037037037035,
+        eta: int = 3,
+    ) -> None:
+        super().__init__(
+            min_fidelity=min_fidelity,
+            eta=eta,
+        )
+
+
+class Bohb(Algorithm):
+    """BOHB (Falkner et al. 2018, arXiv 1807.01774).
+
+    Hyperband that starts where good trials are dense. For evaluators that obey `fidelity`.
+
+    Args:
+        min_fidelity: The least fraction of a full evaluation, above 0 and up to 1.
+        eta: One of `eta` trials goes on, with `eta` times the fidelity; 2 or more.
+        top_fraction: The share of trials that count as good; above 0 and below 1.
+        candidates: Points drawn for each that is started; 1 or more.
+        random_fraction: The share of points that are drawn at random; 0 to 1.
+        bandwidth_factor: How much wider than the density the candidates are drawn; above 0.
+    """
+
+    name = "bohb"
+
+    def __init__(
+        self,
+        *,
+        min_fidelity: float = 0.037037037037037035,
+        eta: int = 3,
+        top_fraction: float = 0.15,
+        candidates: int = 64,
+        random_fraction: float = 0.3333333333333333,
+        bandwidth_factor: float = 3.0,
+    ) -> None:
+        super().__init__(
+            min_fidelity=min_fidelity,
+            eta=eta,
+            top_fraction=top_fraction,
+            candidates=candidates,
+            random_fraction=random_fraction,
+            bandwidth_factor=bandwidth_factor,
+        )
 
 
 class CmaEs(Algorithm):
@@ -48,6 +116,36 @@ class CmaEs(Algorithm):
             population=population,
             sigma=sigma,
             restarts=restarts,
+        )
+
+
+class Dehb(Algorithm):
+    """DEHB (Awad et al. 2021, arXiv 2105.09821).
+
+    Hyperband with differential evolution on every fidelity. For evaluators that obey `fidelity`.
+
+    Args:
+        min_fidelity: The least fraction of a full evaluation, above 0 and up to 1.
+        eta: One of `eta` trials goes on, with `eta` times the fidelity; 2 or more.
+        factor: F, the factor of the difference; above 0, at most 2.
+        crossover_rate: The chance of each decision to come from the mutant and not from the target, 0 to 1.
+    """
+
+    name = "dehb"
+
+    def __init__(
+        self,
+        *,
+        min_fidelity: float = 0.037037037037037035,
+        eta: int = 3,
+        factor: float = 0.5,
+        crossover_rate: float = 0.5,
+    ) -> None:
+        super().__init__(
+            min_fidelity=min_fidelity,
+            eta=eta,
+            factor=factor,
+            crossover_rate=crossover_rate,
         )
 
 
@@ -182,6 +280,30 @@ class Grid(Algorithm):
         super().__init__(
             order=order,
             levels=levels,
+        )
+
+
+class Hyperband(Algorithm):
+    """Hyperband (Li et al. 2018, arXiv 1603.06560).
+
+    Successive halving from every starting fidelity in turn. For evaluators that obey `fidelity`.
+
+    Args:
+        min_fidelity: The least fraction of a full evaluation, above 0 and up to 1.
+        eta: One of `eta` trials goes on, with `eta` times the fidelity; 2 or more.
+    """
+
+    name = "hyperband"
+
+    def __init__(
+        self,
+        *,
+        min_fidelity: float = 0.037037037037037035,
+        eta: int = 3,
+    ) -> None:
+        super().__init__(
+            min_fidelity=min_fidelity,
+            eta=eta,
         )
 
 
@@ -344,6 +466,70 @@ class Nsga3(Algorithm):
         )
 
 
+class Pbt(Algorithm):
+    """Population based training (Jaderberg et al. 2017, arXiv 1711.09846).
+
+    Points change during training, and bad networks go on from the weights of good ones. For evaluators that obey
+    `fidelity` and inherit from `parent`.
+
+    Args:
+        population: Networks trained side by side; 2 or more.
+        generations: Parts that a full training is cut into; 1 or more.
+        truncation: The share of the worst that continue from the best; 0 to 0.5.
+        resample: The chance that a decision is drawn anew and not only perturbed; 0 to 1.
+    """
+
+    name = "pbt"
+
+    def __init__(
+        self,
+        *,
+        population: int = 20,
+        generations: int = 5,
+        truncation: float = 0.2,
+        resample: float = 0.25,
+    ) -> None:
+        super().__init__(
+            population=population,
+            generations=generations,
+            truncation=truncation,
+            resample=resample,
+        )
+
+
+class Ppo(Algorithm):
+    """PPO (Schulman et al. 2017, arXiv 1707.06347).
+
+    A probability for each value of each decision, improved in batches by steps that stay near.
+
+    Args:
+        batch: Trials between two updates; 2 or more.
+        epochs: Gradient steps of an update; 1 or more.
+        learning_rate: The step of the logits; above 0.
+        clip: How far a trial's probability may move in an update, as a ratio; above 0 and below 1.
+        entropy: The weight of the policy's entropy, which keeps it from settling early; 0 or more.
+    """
+
+    name = "ppo"
+
+    def __init__(
+        self,
+        *,
+        batch: int = 10,
+        epochs: int = 4,
+        learning_rate: float = 0.3,
+        clip: float = 0.2,
+        entropy: float = 0.01,
+    ) -> None:
+        super().__init__(
+            batch=batch,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            clip=clip,
+            entropy=entropy,
+        )
+
+
 class Random(Algorithm):
     """Random search.
 
@@ -375,6 +561,33 @@ class RegularizedEvolution(Algorithm):
         super().__init__(
             population=population,
             sample=sample,
+        )
+
+
+class Reinforce(Algorithm):
+    """REINFORCE (Williams 1992; for architectures Zoph and Le 2017, arXiv 1611.01578).
+
+    A probability for each value of each decision, raised when the result is better than usual.
+
+    Args:
+        learning_rate: The step of the logits for a result one standard deviation better than usual; above 0.
+        baseline_decay: How long the baseline remembers; at least 0 and below 1.
+        entropy: The weight of the policy's entropy, which keeps it from settling early; 0 or more.
+    """
+
+    name = "reinforce"
+
+    def __init__(
+        self,
+        *,
+        learning_rate: float = 0.1,
+        baseline_decay: float = 0.9,
+        entropy: float = 0.01,
+    ) -> None:
+        super().__init__(
+            learning_rate=learning_rate,
+            baseline_decay=baseline_decay,
+            entropy=entropy,
         )
 
 
@@ -410,4 +623,31 @@ class SimulatedAnnealing(Algorithm):
             steps=steps,
             cooling=cooling,
             starts=starts,
+        )
+
+
+class SuccessiveHalving(Algorithm):
+    """Successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943).
+
+    Many points are evaluated a little, the best of them more, the last ones fully. For evaluators that obey `fidelity`.
+
+    Args:
+        min_fidelity: The least fraction of a full evaluation, above 0 and up to 1.
+        eta: One of `eta` trials goes on, with `eta` times the fidelity; 2 or more.
+        candidates: Points at the lowest fidelity; 1 or more. None: as many as leave one for a full evaluation.
+    """
+
+    name = "successive_halving"
+
+    def __init__(
+        self,
+        *,
+        min_fidelity: float = 0.037037037037037035,
+        eta: int = 3,
+        candidates: int | None = None,
+    ) -> None:
+        super().__init__(
+            min_fidelity=min_fidelity,
+            eta=eta,
+            candidates=candidates,
         )

@@ -62,7 +62,12 @@ def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplac
     applied = [rule.applied(model) for rule in rules]
     plan = _core.plan_rewrite({"nodes": traced.records}, applied)
     _check_conditions(plan, traced)
-    builds = {path: rule.candidates for rule, data in zip(rules, applied, strict=True) for path in data["targets"]}
+    builds = {
+        path: rule.candidates
+        for rule, data in zip(rules, applied, strict=True)
+        if rule.candidates is not None
+        for path in data["targets"]
+    }
     if not inplace:
         model = copy.deepcopy(model)
     # One (module, activate) for each decision; built before any is put in place, so that a candidate that contains the
@@ -104,12 +109,21 @@ def _check_conditions(plan: _core.RewritePlan, traced: Trace) -> None:
                     f"'{path}' is also used outside of '{outer}', so it cannot vary inside of it while '{outer}' is "
                     "replaced; leave one of them out by where="
                 )
+    for ways in traced.shared:
+        # Every way to a shared parameter can be cut on its own: whether it is left is no product of decisions.
+        common: set[str] = set.intersection(*ways)
+        cuts = [sorted(way.intersection(choices) - common) for way in ways]
+        if all(cuts):
+            first, second = list(dict.fromkeys(way[0] for way in cuts))[:2]
+            raise RuleError(
+                f"'{first}' and '{second}' share a parameter, so only one of them can be replaced; "
+                "leave one out by where="
+            )
 
 
 def _mixed_op(
-    model: nn.Module, path: str, names: list[str], builds: dict[str, Build | None] | None, traced: Trace
+    model: nn.Module, path: str, names: list[str], builds: dict[str, Build | None], traced: Trace
 ) -> tuple[MixedOp, dict[str, dict[str, int]]]:
-    assert builds is not None
     given = model.get_submodule(path)
     calls = traced.calls.get(path)
     if not calls or calls[0].input_shape is None or calls[0].output_shape is None:
@@ -178,11 +192,12 @@ def _slot(given: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -
         slot = given
     else:
         inside, outside = _channels(given, input_shape, output_shape)
-        slot = Slot(inside, outside, _stride(given, input_shape, output_shape))
+        slot = Slot(inside, outside, 1 if hasattr(given, "in_features") else _stride(given, input_shape, output_shape))
         slot.bias = getattr(given, "bias", None) is not None if hasattr(given, "bias") else True
         size = getattr(given, "kernel_size", None)
         slot.kernel_size = size[0] if isinstance(size, tuple) and len(set(size)) == 1 else size
-        object.__setattr__(slot, "original", given)  # a reference, not a child
+        slot.features_last = hasattr(given, "in_features")
+        slot._given = [given]
     slot.input_shape, slot.output_shape = input_shape, output_shape
     return slot
 

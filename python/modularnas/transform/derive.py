@@ -16,6 +16,7 @@ from torch import fx, nn
 from modularnas.errors import NetworkError
 from modularnas.nn import MixedOp
 from modularnas.nn.elastic import _ElasticConv
+from modularnas.transform.source import untyped
 
 if TYPE_CHECKING:
     from modularnas.transform.supernet import Supernet
@@ -100,9 +101,16 @@ def _restore(conv: _ElasticConv, code: int) -> None:
 def _plain(net: nn.Module) -> nn.Module:
     """The network with classes of this library (inside candidate ops) turned into graph modules of torch's."""
     if type(net).__module__.partition(".")[0] == "modularnas":
-        return fx.symbolic_trace(net)
+        return _graph(net)
     for parent in list(net.modules()):
         for name, child in parent._modules.items():
             if child is not None and type(child).__module__.partition(".")[0] == "modularnas":
-                parent._modules[name] = fx.symbolic_trace(child)
+                parent._modules[name] = _graph(child)
     return net
+
+
+def _graph(module: nn.Module) -> fx.GraphModule:
+    traced = fx.symbolic_trace(module)
+    untyped(traced.graph)
+    traced.recompile()
+    return traced

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import importlib.util
 import inspect
 import json
@@ -79,16 +81,12 @@ def export(net: nn.Module, folder: str | Path, *, example: Example) -> Path:
         raise ExportError("export is given a supernet; derive the network of a point first: mn.derive(supernet, point)")
     if not isinstance(net, nn.Module):
         raise ExportError(f"export is given a {type(net).__name__}; expected a torch.nn.Module")
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        args, kwargs = call_arguments(example)
-        given, out = _run(net, args, kwargs)
-        title = f"{type(net).__name__}, exported by modularnas {_core.__version__}."
-        source = write_source(net, title, given)
-    finally:
-        for module, training in modes:
-            module.training = training
+    # A copy, which hooks and traces may touch, on the device on which the proof runs.
+    net = copy.deepcopy(net).cpu().eval()
+    args, kwargs = tree_map_only(Tensor, lambda t: t.detach().cpu(), call_arguments(example))
+    given, out = _run(net, args, kwargs)
+    title = f"{type(net).__name__}, exported by modularnas {_core.__version__}."
+    source = write_source(net, title, given)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as made:
@@ -110,13 +108,16 @@ def load_export(folder: str | Path) -> nn.Module:
     path = Path(folder, "model.py")
     if not path.is_file():
         raise ExportError(f"'{folder}' has no model.py; expected a folder written by mn.export")
-    spec = importlib.util.spec_from_file_location("exported_model", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault("exported_model", module)
-    spec.loader.exec_module(module)
-    return module.load()  # type: ignore[no-any-return]
+    # One module for one source, where pickle finds the classes again.
+    name = f"exported_{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[name] = module
+    return sys.modules[name].load(path.with_name("weights.safetensors"))  # type: ignore[no-any-return]
 
 
 def _run(net: nn.Module, args: Any, kwargs: Any) -> tuple[dict[str, dict[str, Any]], Any]:
@@ -166,12 +167,9 @@ def _architecture(net: nn.Module) -> dict[str, Any]:
 
 
 def _prove(folder: Path, args: Any, kwargs: Any, out: Any) -> None:
-    def to_cpu(value: Any) -> Any:
-        return tree_map_only(Tensor, lambda t: t.detach().cpu(), value)
-
     case = folder / "case.pt"
-    leaves = [leaf for leaf in tree_leaves(to_cpu(out)) if isinstance(leaf, Tensor)]
-    torch.save({"args": to_cpu(args), "kwargs": to_cpu(kwargs), "out": leaves}, case)
+    leaves = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+    torch.save({"args": args, "kwargs": kwargs, "out": leaves}, case)
     command = [sys.executable, "-c", _PROOF, str(folder), str(case)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     case.unlink()

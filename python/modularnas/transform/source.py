@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 
 from modularnas.errors import ExportError
 
-__all__ = ["write_source"]
+__all__ = ["untyped", "write_source"]
 
 HEADER = '''\
 """{title}
@@ -257,6 +257,13 @@ def _literal(tensor: Tensor, path: str) -> str:
     return source.replace("inf", "float('inf')").replace("nan", "float('nan')")
 
 
+def untyped(graph: fx.Graph) -> fx.Graph:
+    """Without the annotations of arguments, which fx can write only where they are no strings."""
+    for node in graph.nodes:
+        node.type = None
+    return graph
+
+
 class _OneLevel(fx.Tracer):
     """Traces a module's own forward; its children stay calls."""
 
@@ -282,9 +289,13 @@ def _trace_one_level(module: nn.Module, path: str, given: dict[str, Any]) -> tup
     }
     for name in constants:
         delattr(module, name)
-    for node in list(graph.nodes):
-        if node.op == "call_function" and node.target is torch._assert:
-            graph.erase_node(node)
+    untyped(graph)
+    for node in graph.nodes:
+        name = re.sub(r"_\d+$", "", str(node.target))
+        if node.op == "placeholder" and name in given and node.target != name:
+            # fx renames an argument whose value it takes as given, and keeps a default that may be another value.
+            node.target, node.args = name, (given[name],)
+            node._rename(name)
     return graph, constants
 
 
@@ -304,15 +315,17 @@ def _constructor(module: nn.Module, path: str) -> str:
             continue
         default = defaults.get(name, inspect.Parameter.empty)
         if default is inspect.Parameter.empty:
-            arguments.append(_value(value, path))
+            arguments.append(_value(value, name, path))
         elif not _equal(default, value, name):
-            arguments.append(f"{name}={_value(value, path)}")
+            arguments.append(f"{name}={_value(value, name, path)}")
     public = f"nn.{cls.__name__}" if getattr(nn, cls.__name__, None) is cls else f"{cls.__module__}.{cls.__name__}"
     expression = f"{public}({', '.join(arguments)})"
     _check_layer(module, expression, path)
     return expression
 
 
+#: Arguments of which torch takes one number for all spatial dimensions.
+_SPATIAL = {"kernel_size", "stride", "padding", "output_padding", "dilation"}
 _MISSING = object()
 _FLAGS: dict[str, Callable[[nn.MultiheadAttention], Any]] = {
     "add_bias_kv": lambda m: m.bias_k is not None,
@@ -339,8 +352,14 @@ def _equal(default: Any, value: Any, name: str) -> bool:
     return type(default) is type(value) and bool(default == value)
 
 
-def _value(value: Any, path: str) -> str:
-    if isinstance(value, tuple) and len(value) > 1 and all(isinstance(v, int) for v in value) and len(set(value)) == 1:
+def _value(value: Any, name: str, path: str) -> str:
+    if (
+        name in _SPATIAL
+        and isinstance(value, tuple)
+        and len(value) > 1
+        and all(isinstance(v, int) for v in value)
+        and len(set(value)) == 1
+    ):
         return repr(value[0])
     if isinstance(value, torch.Size):
         return repr(tuple(value))

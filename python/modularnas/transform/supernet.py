@@ -132,6 +132,10 @@ class Supernet(nn.Module):
         leaf modules.
         """
         if isinstance(points, np.ndarray):
+            if points.ndim != 2 or points.shape[1] != len(self._switches):
+                raise SpaceError(
+                    f"indices have shape {points.shape}; expected (n, {len(self._switches)}), one column a decision"
+                )
             return self._cost_model.evaluate(np.ascontiguousarray(points, dtype=np.int32))
         if isinstance(points, (_core.Point, dict)):
             table = self._cost_model.evaluate(self.space.indices([points]))

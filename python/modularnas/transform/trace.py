@@ -9,6 +9,7 @@ serialised, and the model is left as it was.
 from __future__ import annotations
 
 import copy
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -59,12 +60,14 @@ class Trace:
         calls: every call of each module, by path; only of modules that ran.
         around: for each module, by path, the paths of those without which it does not run: itself and whatever holds
             every use of it.
+        shared: for each parameter that is reached in several ways, the paths of the modules on each way.
         cost: params, macs and activation bytes of the whole model.
     """
 
     records: list[dict[str, Any]]
     calls: dict[str, list[Call]]
     around: dict[str, set[str]]
+    shared: list[list[set[str]]]
     cost: dict[str, int]
 
 
@@ -161,6 +164,7 @@ def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *,
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.random.fork_rng(devices=[]))
         if fake:
+            stack.enter_context(_quiet(torch._subclasses.fake_tensor.log))
             mode = FakeTensorMode(allow_non_fake_inputs=True)
             args, kwargs = tree_map_only(Tensor, mode.from_tensor, (args, kwargs))
             stack.enter_context(mode)
@@ -168,6 +172,17 @@ def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *,
         stack.enter_context(_plain_attention())
         model(*args, **kwargs)
     return seen
+
+
+@contextmanager
+def _quiet(log: logging.Logger) -> Iterator[None]:
+    """Without a log: its errors are raised as well, and become one of ours."""
+    before = log.disabled  # not the level, which torch sets whenever it likes
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 @contextmanager
@@ -193,10 +208,15 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _records(model: nn.Module, seen: _Seen) -> Trace:
-    around = _around(model)
+    ways = _ways(model)
+    around = {path: set.intersection(*to_module) for path, to_module in ways.items()}
     params: dict[str, int] = defaultdict(int)
+    shared = []
     for parameter, holders in _holders(model).items():
-        for path in set.intersection(*(around[holder] for holder in holders)):
+        to_parameter = [way for holder in holders for way in ways[holder]]
+        if len(to_parameter) > 1:
+            shared.append(to_parameter)
+        for path in set.intersection(*to_parameter):
             params[path] += parameter.numel()
     records = []
     for path, module in model.named_modules():
@@ -214,19 +234,19 @@ def _records(model: nn.Module, seen: _Seen) -> Trace:
                 "outputs": [list(shape) for shape in shapes if shape is not None],
             }
         )
-    return Trace(records, dict(seen.calls), around, dict(records[0]["cost"]))
+    return Trace(records, dict(seen.calls), around, shared, dict(records[0]["cost"]))
 
 
-def _around(model: nn.Module) -> dict[str, set[str]]:
-    """For each module, by its first path, the first paths of all modules that every path to it leads through."""
+def _ways(model: nn.Module) -> dict[str, list[set[str]]]:
+    """For each module, by its first path: the modules on every way to it, itself included, by their first paths."""
     first = {id(module): path for path, module in model.named_modules()}
-    around: dict[str, set[str]] = {}
+    ways: dict[str, list[set[str]]] = defaultdict(list)
     chains: dict[str, set[str]] = {}
     for path, module in model.named_modules(remove_duplicate=False):
         own = first[id(module)]
         chains[path] = {own} | (chains[path.rpartition(".")[0]] if path else set())
-        around[own] = around[own] & chains[path] if own in around else chains[path]
-    return around
+        ways[own].append(chains[path])
+    return dict(ways)
 
 
 def _holders(model: nn.Module) -> dict[Tensor, list[str]]:
@@ -273,7 +293,8 @@ def _sealed(model: nn.Module, module: nn.Module) -> str | None:
 
 
 def _meta(value: Any) -> Any:
-    return tree_map_only(Tensor, lambda t: torch.empty(t.shape, dtype=t.dtype, device="meta"), value)
+    with unset_fake_temporarily():
+        return tree_map_only(Tensor, lambda t: torch.empty(t.shape, dtype=t.dtype, device="meta"), value)
 
 
 def _first_shape(value: Any) -> torch.Size | None:

@@ -16,14 +16,23 @@ pub const POLYNOMIAL_INDEX: f64 = 20.0;
 /// change is returned as it is; the original library looped for ever there.
 #[must_use]
 pub fn one_decision(space: &SearchSpace, point: &Point, rng: &mut Rng) -> Point {
-    one_by(space, point, rng, other_value)
+    let mut mutant = point.clone();
+    one_by(space, &mut mutant, rng, other_value);
+    mutant
+}
+
+/// [`one_decision`] on the point itself.
+pub fn one_decision_in(space: &SearchSpace, point: &mut Point, rng: &mut Rng) {
+    one_by(space, point, rng, other_value);
 }
 
 /// Changes one decision, drawn as in [`one_decision`], to a value near its own: a number by polynomial mutation of this
 /// `index`, a subset by one swap, a category to any other.
 #[must_use]
 pub fn one_step(space: &SearchSpace, point: &Point, index: f64, rng: &mut Rng) -> Point {
-    one_by(space, point, rng, |space, point, i, rng| near_value(space, point, i, index, rng))
+    let mut mutant = point.clone();
+    one_by(space, &mut mutant, rng, |space, point, i, rng| near_value(space, point, i, index, rng));
+    mutant
 }
 
 /// Changes each active decision with probability `rate` to any other value.
@@ -40,23 +49,21 @@ pub fn each_near(space: &SearchSpace, point: Point, rate: f64, index: f64, rng: 
 
 fn one_by(
     space: &SearchSpace,
-    point: &Point,
+    point: &mut Point,
     rng: &mut Rng,
     change: impl Fn(&SearchSpace, &mut Point, usize, &mut Rng),
-) -> Point {
+) {
     let changeable = |i: usize| point.is_active(i) && space.spreads(i);
     let n = (0..space.len()).filter(|&i| changeable(i)).count();
-    let mut mutant = point.clone();
     if n == 0 {
-        return mutant;
+        return;
     }
     let pick = rng.random_range(0..n);
-    let Some(decision) = (0..space.len()).filter(|&i| changeable(i)).nth(pick) else { return mutant };
-    change(space, &mut mutant, decision, rng);
+    let Some(decision) = (0..space.len()).filter(|&i| changeable(i)).nth(pick) else { return };
+    change(space, point, decision, rng);
     if space.decides(decision) {
-        space.settle(&mut mutant, rng);
+        space.settle(point, rng);
     }
-    mutant
 }
 
 fn each_by(

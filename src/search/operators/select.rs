@@ -6,7 +6,7 @@ use rand::Rng as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rng::Rng;
+use crate::rng::{Rng, below};
 use crate::trial::Score;
 
 /// How a parent is drawn from a population that is sorted best first.
@@ -38,13 +38,17 @@ impl Selection {
 /// objective go to the first drawn.
 #[must_use]
 pub fn tournament<'a>(score: impl Fn(usize) -> &'a Score, n: usize, size: usize, rng: &mut Rng) -> usize {
-    let mut best = rng.random_range(0..n);
+    let mut best = below(rng, n);
     if score(best).losses.len() == 1 {
+        // One number a score, so that the loop is without branches that nobody can predict.
+        let key = |i: usize| score(i).key();
+        let mut lowest = key(best);
         for _ in 1..size {
-            let rival = rng.random_range(0..n);
-            if score(rival).compare(score(best)).is_lt() {
-                best = rival;
-            }
+            let rival = below(rng, n);
+            let rivals = key(rival);
+            let lower = rivals < lowest;
+            best = if lower { rival } else { best };
+            lowest = if lower { rivals } else { lowest };
         }
         return best;
     }
