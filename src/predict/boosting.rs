@@ -74,14 +74,13 @@ impl Surrogate for Boosting {
 }
 
 impl Fitted for Boosted {
-    fn predict(&self, rows: &Rows) -> Vec<Prediction> {
+    fn predict(&self, rows: &Rows) -> Result<Vec<Prediction>> {
         let vote = |member: &Vec<Tree>, row: &[f64]| Prediction {
             mean: self.rate * member.iter().map(|tree| tree.leaf(row).0).sum::<f64>(),
             std: 0.0,
         };
-        rows.iter()
-            .map(|row| self.scale.undo(mixture(self.members.iter().map(|member| vote(member, row)))))
-            .collect()
+        let believe = |row| self.scale.undo(mixture(self.members.iter().map(|member| vote(member, row))));
+        Ok(rows.iter().map(believe).collect())
     }
 }
 
@@ -100,7 +99,7 @@ mod tests {
             Boosting { members: 1, rounds: 1, rate: 0.5, depth: 1, penalty: 2.0, rows: 1.0, columns: 1.0 };
         let fitted = boosting.fit(&rows, &[1.0, 1.0, 3.0, 3.0], &mut stream(0, 0, "test")).unwrap();
         // Standardised targets are -1 and 1; a leaf is 2 / (2 + 2) of that, half of which is taken.
-        let means: Vec<f64> = fitted.predict(&rows).iter().map(|p| p.mean).collect();
+        let means: Vec<f64> = fitted.predict(&rows).unwrap().iter().map(|p| p.mean).collect();
         assert_eq!(means, [1.75, 1.75, 2.25, 2.25]);
     }
 
@@ -111,7 +110,13 @@ mod tests {
             let fitted = Boosting { rounds, ..Boosting::default() }
                 .fit(&rows, &targets, &mut stream(0, 0, "t"))
                 .unwrap();
-            fitted.predict(&rows).iter().zip(&targets).map(|(p, y)| (p.mean - y).powi(2)).sum::<f64>()
+            fitted
+                .predict(&rows)
+                .unwrap()
+                .iter()
+                .zip(&targets)
+                .map(|(p, y)| (p.mean - y).powi(2))
+                .sum::<f64>()
         };
         assert!(error(100) < 0.1 * error(10), "{} against {}", error(100), error(10));
     }

@@ -61,12 +61,12 @@ impl Quantiles {
 }
 
 impl Fitted for Quantiles {
-    fn predict(&self, rows: &Rows) -> Vec<Prediction> {
+    fn predict(&self, rows: &Rows) -> Result<Vec<Prediction>> {
         let back = |p: Prediction| Prediction {
             mean: self.target(p.mean),
             std: 0.5 * (self.target(p.mean + p.std) - self.target(p.mean - p.std)),
         };
-        self.fitted.predict(rows).into_iter().map(back).collect()
+        Ok(self.fitted.predict(rows)?.into_iter().map(back).collect())
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
         }
         let fit = |targets: &[f64]| {
             let surrogate = ByRank::new(Box::new(Linear { penalty: 1e-6 }));
-            surrogate.fit(&rows, targets, &mut stream(0, 0, "test")).unwrap().predict(&rows)
+            surrogate.fit(&rows, targets, &mut stream(0, 0, "test")).unwrap().predict(&rows).unwrap()
         };
         let before = fit(&targets);
         targets[49] = 1e6;

@@ -35,9 +35,10 @@ struct Committee {
 }
 
 impl Fitted for Committee {
-    fn predict(&self, rows: &Rows) -> Vec<Prediction> {
-        let votes: Vec<Vec<Prediction>> = self.members.iter().map(|member| member.predict(rows)).collect();
-        (0..rows.len()).map(|i| mixture(votes.iter().map(|vote| vote[i]))).collect()
+    fn predict(&self, rows: &Rows) -> Result<Vec<Prediction>> {
+        let votes: Vec<Vec<Prediction>> =
+            self.members.iter().map(|member| member.predict(rows)).collect::<Result<_>>()?;
+        Ok((0..rows.len()).map(|i| mixture(votes.iter().map(|vote| vote[i]))).collect())
     }
 }
 
@@ -52,12 +53,13 @@ mod tests {
         let (_, rows, targets) = crate::predict::tests::problem(40, 2);
         let mut rng = stream(0, 0, "test");
         let members: [Box<dyn Surrogate>; 2] = [Box::new(Linear::default()), Box::new(Forest::default())];
-        let linear = members[0].fit(&rows, &targets, &mut rng).unwrap().predict(&rows);
-        let forest = members[1].fit(&rows, &targets, &mut rng).unwrap().predict(&rows);
+        let linear = members[0].fit(&rows, &targets, &mut rng).unwrap().predict(&rows).unwrap();
+        let forest = members[1].fit(&rows, &targets, &mut rng).unwrap().predict(&rows).unwrap();
         let both = Ensemble::new(members.into())
             .fit(&rows, &targets, &mut stream(0, 0, "test"))
             .unwrap()
-            .predict(&rows);
+            .predict(&rows)
+            .unwrap();
         for i in 0..rows.len() {
             assert!((both[i].mean - f64::midpoint(linear[i].mean, forest[i].mean)).abs() < 1e-12);
             assert!(both[i].std + 1e-12 >= (linear[i].mean - forest[i].mean).abs() / 2.0);

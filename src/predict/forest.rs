@@ -51,14 +51,14 @@ impl Surrogate for Forest {
 }
 
 impl Fitted for Trees {
-    fn predict(&self, rows: &Rows) -> Vec<Prediction> {
+    fn predict(&self, rows: &Rows) -> Result<Vec<Prediction>> {
         let believe = |row: &[f64]| {
             mixture(self.0.iter().map(|tree| {
                 let (mean, variance) = tree.leaf(row);
                 Prediction { mean, std: variance.sqrt() }
             }))
         };
-        rows.iter().map(believe).collect()
+        Ok(rows.iter().map(believe).collect())
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
             targets.push(if i < 50 { 0.0 } else { 1.0 });
         }
         let fitted = Forest::default().fit(&rows, &targets, &mut stream(0, 0, "test")).unwrap();
-        let found = fitted.predict(&rows);
+        let found = fitted.predict(&rows).unwrap();
         assert!(found[20].mean < 0.01 && found[80].mean > 0.99);
         assert!(found[49].std > 10.0 * found[20].std && found[20].std < 0.05);
     }

@@ -344,8 +344,8 @@ impl Surrogate for GaussianProcess {
 }
 
 impl Fitted for Posterior {
-    fn predict(&self, rows: &Rows) -> Vec<Prediction> {
-        self.factor.predict(&self.solved, rows).into_iter().map(|p| self.scale.undo(p)).collect()
+    fn predict(&self, rows: &Rows) -> Result<Vec<Prediction>> {
+        Ok(self.factor.predict(&self.solved, rows).into_iter().map(|p| self.scale.undo(p)).collect())
     }
 }
 

@@ -66,17 +66,16 @@ impl Surrogate for Linear {
 }
 
 impl Fitted for Plane {
-    fn predict(&self, rows: &Rows) -> Vec<Prediction> {
+    fn predict(&self, rows: &Rows) -> Result<Vec<Prediction>> {
         let d = self.centre.len();
         let x = Mat::from_fn(rows.len(), d, |i, j| rows.row(i)[j] - self.centre[j]);
         let spread = &x * &self.inverse;
-        (0..rows.len())
-            .map(|i| {
-                let mean = self.mean + (0..d).map(|j| x[(i, j)] * self.weights[j]).sum::<f64>();
-                let leverage: f64 = (0..d).map(|j| x[(i, j)] * spread[(i, j)]).sum();
-                Prediction { mean, std: (self.noise * (1.0 + 1.0 / self.n + leverage)).sqrt() }
-            })
-            .collect()
+        let believe = |i| {
+            let mean = self.mean + (0..d).map(|j| x[(i, j)] * self.weights[j]).sum::<f64>();
+            let leverage: f64 = (0..d).map(|j| x[(i, j)] * spread[(i, j)]).sum();
+            Prediction { mean, std: (self.noise * (1.0 + 1.0 / self.n + leverage)).sqrt() }
+        };
+        Ok((0..rows.len()).map(believe).collect())
     }
 }
 
@@ -94,7 +93,7 @@ mod tests {
         // Centred columns are orthogonal with X'X = I, so each weight is X'y / (1 + penalty).
         let fitted =
             Linear { penalty: 1.0 }.fit(&rows, &[2.0, 4.0, 6.0, 0.0], &mut stream(0, 0, "test")).unwrap();
-        let means: Vec<f64> = fitted.predict(&rows).iter().map(|p| p.mean).collect();
+        let means: Vec<f64> = fitted.predict(&rows).unwrap().iter().map(|p| p.mean).collect();
         // y centred: -1, 1, 3, -3; X'y = (4, 2); weights (2, 1) around the mean 3.
         for (found, expected) in means.iter().zip([2.5, 3.5, 4.5, 1.5]) {
             assert!((found - expected).abs() < 1e-12, "{means:?}");
@@ -111,7 +110,7 @@ mod tests {
             targets.push(3.0 * row[0] - 2.0 * row[1] + 1.0);
         }
         let fitted = Linear { penalty: 1e-9 }.fit(&rows, &targets, &mut stream(0, 0, "test")).unwrap();
-        for (p, y) in fitted.predict(&rows).iter().zip(&targets) {
+        for (p, y) in fitted.predict(&rows).unwrap().iter().zip(&targets) {
             assert!((p.mean - y).abs() < 1e-6 && p.std < 1e-6, "{p:?} for {y}");
         }
     }

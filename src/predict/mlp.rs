@@ -83,7 +83,7 @@ impl Mlp {
 }
 
 impl Fitted for Networks {
-    fn predict(&self, rows: &Rows) -> Vec<Prediction> {
+    fn predict(&self, rows: &Rows) -> Result<Vec<Prediction>> {
         let votes: Vec<Mat<f32>> = self
             .members
             .iter()
@@ -92,12 +92,11 @@ impl Fitted for Networks {
                 network.forward(x).swap_remove(network.layers.len())
             })
             .collect();
-        (0..rows.len())
-            .map(|i| {
-                let beliefs = votes.iter().map(|vote| Prediction { mean: f64::from(vote[(i, 0)]), std: 0.0 });
-                self.scale.undo(mixture(beliefs))
-            })
-            .collect()
+        let believe = |i| {
+            let beliefs = votes.iter().map(|vote| Prediction { mean: f64::from(vote[(i, 0)]), std: 0.0 });
+            self.scale.undo(mixture(beliefs))
+        };
+        Ok((0..rows.len()).map(believe).collect())
     }
 }
 
@@ -117,9 +116,12 @@ impl Network {
         let mut layer = |inputs: usize, outputs: usize| {
             let bound = (6.0 / inputs.max(1) as f32).sqrt();
             let mut weights = Mat::zeros(inputs + 1, outputs);
-            for j in 0..outputs {
-                for i in 0..inputs {
-                    weights[(i, j)] = rng.random_range(-bound..bound);
+            // The output starts at 0, the mean of the targets: targets that are all equal are met exactly.
+            if outputs > 1 {
+                for j in 0..outputs {
+                    for i in 0..inputs {
+                        weights[(i, j)] = rng.random_range(-bound..bound);
+                    }
                 }
             }
             let zeros = Mat::zeros(inputs + 1, outputs);
@@ -235,7 +237,7 @@ mod tests {
         }
         let targets = [0.0, 1.0, 1.0, 0.0];
         let fitted = Mlp::default().fit(&rows, &targets, &mut stream(0, 0, "test")).unwrap();
-        for (p, y) in fitted.predict(&rows).iter().zip(targets) {
+        for (p, y) in fitted.predict(&rows).unwrap().iter().zip(targets) {
             assert!((p.mean - y).abs() < 0.1, "{p:?} for {y}");
         }
     }

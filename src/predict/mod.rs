@@ -124,7 +124,10 @@ pub trait Surrogate: Send + Sync {
 /// What a surrogate has learnt.
 pub trait Fitted: Send + Sync {
     /// One prediction a row, which must be as wide as those learnt from.
-    fn predict(&self, rows: &Rows) -> Vec<Prediction>;
+    ///
+    /// # Errors
+    /// Whatever a model from outside this room reports; those in it report nothing.
+    fn predict(&self, rows: &Rows) -> Result<Vec<Prediction>>;
 }
 
 /// The surrogates with their default settings, by name.
@@ -269,7 +272,7 @@ pub(crate) mod tests {
             let by_rank: Box<dyn Surrogate> = Box::new(model.by_rank(&space));
             for surrogate in [model.surrogate(&space), by_rank] {
                 let fitted = surrogate.fit(&rows, &targets, &mut stream(0, 0, "fit")).unwrap();
-                let found: Vec<f64> = fitted.predict(&unseen).iter().map(|p| p.mean).collect();
+                let found: Vec<f64> = fitted.predict(&unseen).unwrap().iter().map(|p| p.mean).collect();
                 let tau = kendall(&found, &truth);
                 assert!(tau > 0.6, "{model:?}: {tau}");
             }
@@ -282,7 +285,7 @@ pub(crate) mod tests {
         for model in MODELS {
             let surrogate = model.surrogate(&space);
             let predict = |targets: &[f64]| {
-                surrogate.fit(&rows, targets, &mut stream(3, 1, "fit")).unwrap().predict(&rows)
+                surrogate.fit(&rows, targets, &mut stream(3, 1, "fit")).unwrap().predict(&rows).unwrap()
             };
             assert_eq!(predict(&targets), predict(&targets), "{model:?}");
             for constant in [0.0, -1e9, 1e-9] {
@@ -302,7 +305,7 @@ pub(crate) mod tests {
         for model in MODELS {
             let surrogate = model.surrogate(&space);
             let fitted = surrogate.fit(&rows, &targets, &mut stream(0, 0, "fit")).unwrap();
-            assert!((fitted.predict(&rows)[0].mean - targets[0]).abs() < 1e-6, "{model:?}");
+            assert!((fitted.predict(&rows).unwrap()[0].mean - targets[0]).abs() < 1e-6, "{model:?}");
             let none = surrogate.fit(&Rows::new(rows.width()), &[], &mut stream(0, 0, "fit"));
             assert_eq!(
                 none.err().unwrap().to_string(),

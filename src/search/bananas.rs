@@ -73,7 +73,7 @@ impl Ranker for Bananas {
         let fitted = self.model.surrogate(past.space).fit(&rows, &targets, rng)?;
         let parents = past.best(&targets, self.parents);
         let points = candidates::around(past, &parents, self.candidates, rng);
-        let believed = fitted.predict(&Rows::of(past.space, &points));
+        let believed = fitted.predict(&Rows::of(past.space, &points))?;
         let valued = believed
             .iter()
             .map(|belief| {

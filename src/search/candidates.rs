@@ -6,6 +6,7 @@ use rand::Rng as _;
 
 use super::history::{Past, fingerprint};
 use super::operators::mutate;
+use crate::error::Result;
 use crate::rng::Rng;
 use crate::space::{Point, SearchSpace};
 
@@ -60,8 +61,8 @@ pub(super) fn climb(
     rounds: usize,
     breadth: usize,
     rng: &mut Rng,
-    mut value: impl FnMut(&[Point]) -> Vec<f64>,
-) -> Vec<(f64, Point)> {
+    mut value: impl FnMut(&[Point]) -> Result<Vec<f64>>,
+) -> Result<Vec<(f64, Point)>> {
     let mut visited = starts.clone();
     let mut known: HashSet<u64> = starts.iter().map(|(_, point)| fingerprint(point)).collect();
     let mut climbers = starts;
@@ -84,7 +85,7 @@ pub(super) fn climb(
                 }
             }
         }
-        let values = value(&batch);
+        let values = value(&batch)?;
         let mut moved = vec![false; climbers.len()];
         for ((point, value), owner) in batch.into_iter().zip(values).zip(owners) {
             if value > climbers[owner].0 {
@@ -98,7 +99,7 @@ pub(super) fn climb(
             break;
         }
     }
-    visited
+    Ok(visited)
 }
 
 /// The points of these pairs, largest value first.
@@ -116,12 +117,13 @@ mod tests {
     #[test]
     fn a_climb_reaches_the_top() {
         let space = grid(6, 5);
-        let height = |points: &[Point]| -> Vec<f64> {
-            points.iter().map(|p| p.codes().iter().map(|&c| f64::from(c)).sum()).collect()
+        let height = |points: &[Point]| {
+            Ok(points.iter().map(|p| p.codes().iter().map(|&c| f64::from(c)).sum()).collect::<Vec<f64>>())
         };
         let start = space.sample(0, 0);
-        let value = height(std::slice::from_ref(&start))[0];
-        let visited = climb(&space, vec![(value, start)], 50, 100, &mut stream(0, 0, "test"), height);
+        let value = height(std::slice::from_ref(&start)).unwrap()[0];
+        let visited =
+            climb(&space, vec![(value, start)], 50, 100, &mut stream(0, 0, "test"), height).unwrap();
         assert_eq!(descending(visited)[0].codes(), [4; 6]);
     }
 }

@@ -232,19 +232,19 @@ impl Bayesian {
         targets: &Targets,
         taken: &super::history::Taken<'_>,
         rng: &mut Rng,
-    ) -> Option<Point> {
+    ) -> Result<Option<Point>> {
         let objectives = self.objectives;
         let promise = Promise::new(self.settings.acquisition, objectives, beliefs, targets, rng);
         let past = self.history.past(space, self.history.len());
-        let value = |points: &[Point]| promise.of(&Rows::of(space, points));
+        let value = |points: &[Point]| Ok(promise.of(&Rows::of(space, points)));
         let parents = past.best(&past.targets(&promise.weights), 5);
         let mut points = candidates::random(&past, RANDOM, rng);
         points.extend(candidates::around(&past, &parents, NEAR, rng));
-        let mut valued: Vec<(f64, Point)> = value(&points).into_iter().zip(points).collect();
+        let mut valued: Vec<(f64, Point)> = value(&points)?.into_iter().zip(points).collect();
         valued.sort_by(|a, b| b.0.total_cmp(&a.0));
         let starts = valued[..valued.len().min(CLIMBERS)].to_vec();
-        valued.extend(candidates::climb(space, starts, ROUNDS, BREADTH, rng, value));
-        candidates::descending(valued).into_iter().find(|point| !taken.contains(point))
+        valued.extend(candidates::climb(space, starts, ROUNDS, BREADTH, rng, value)?);
+        Ok(candidates::descending(valued).into_iter().find(|point| !taken.contains(point)))
     }
 }
 
@@ -397,7 +397,7 @@ impl SearchAlgorithm for Bayesian {
                     }
                 }
                 if let Some(now) = &mut current {
-                    found = self.propose(space, &now.0, &now.1, &taken, rng);
+                    found = self.propose(space, &now.0, &now.1, &taken, rng)?;
                     if let Some(point) = found.as_ref().filter(|_| offset + 1 < count) {
                         believe(space, point, now)?;
                     }

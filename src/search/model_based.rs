@@ -112,9 +112,9 @@ impl Ranker for Scheme {
         let valued = match self.optimizer {
             Optimizer::Sampling => {
                 let points = candidates::random(past, SAMPLES, rng);
-                losses(&*fitted, past.space, &points).into_iter().map(|loss| -loss).zip(points).collect()
+                losses(&*fitted, past.space, &points)?.into_iter().map(|loss| -loss).zip(points).collect()
             }
-            Optimizer::SimulatedAnnealing => anneal(&*fitted, past, &targets, rng),
+            Optimizer::SimulatedAnnealing => anneal(&*fitted, past, &targets, rng)?,
         };
         let mut points = candidates::descending(valued);
         // Enough for the trials until the next model, and as many again that run when it comes.
@@ -123,16 +123,16 @@ impl Ranker for Scheme {
     }
 }
 
-fn losses(fitted: &dyn Fitted, space: &SearchSpace, points: &[Point]) -> Vec<f64> {
-    fitted.predict(&Rows::of(space, points)).into_iter().map(|belief| belief.mean).collect()
+fn losses(fitted: &dyn Fitted, space: &SearchSpace, points: &[Point]) -> Result<Vec<f64>> {
+    Ok(fitted.predict(&Rows::of(space, points))?.into_iter().map(|belief| belief.mean).collect())
 }
 
 /// Every untried point that the chains came by, with the value that the model gives it.
-fn anneal(fitted: &dyn Fitted, past: &Past<'_>, targets: &[f64], rng: &mut Rng) -> Vec<(f64, Point)> {
+fn anneal(fitted: &dyn Fitted, past: &Past<'_>, targets: &[f64], rng: &mut Rng) -> Result<Vec<(f64, Point)>> {
     let space = past.space;
     let mut chains: Vec<Point> = past.best(targets, CHAINS / 2).into_iter().cloned().collect();
     chains.resize_with(CHAINS, || space.draw(rng));
-    let mut current = losses(fitted, space, &chains);
+    let mut current = losses(fitted, space, &chains)?;
     let mut met = std::collections::HashSet::new();
     let mut visited = Vec::new();
     let mut note = |loss: f64, point: &Point| {
@@ -147,7 +147,7 @@ fn anneal(fitted: &dyn Fitted, past: &Past<'_>, targets: &[f64], rng: &mut Rng) 
         let progress = step as f64 / (STEPS - 1) as f64;
         let temperature = TEMPERATURES[0] * (TEMPERATURES[1] / TEMPERATURES[0]).powf(progress);
         let moved: Vec<Point> = chains.iter().map(|point| candidates::step(space, point, rng)).collect();
-        for (i, (point, loss)) in moved.iter().zip(losses(fitted, space, &moved)).enumerate() {
+        for (i, (point, loss)) in moved.iter().zip(losses(fitted, space, &moved)?).enumerate() {
             note(loss, point);
             if rng.random::<f64>() < ((current[i] - loss) / temperature).exp() {
                 chains[i] = point.clone();
@@ -155,7 +155,7 @@ fn anneal(fitted: &dyn Fitted, past: &Past<'_>, targets: &[f64], rng: &mut Rng) 
             }
         }
     }
-    visited
+    Ok(visited)
 }
 
 #[cfg(test)]

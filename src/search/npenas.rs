@@ -69,7 +69,7 @@ impl Ranker for Npenas {
         let fitted = self.model.surrogate(past.space).fit(&rows, &targets, rng)?;
         let parents = past.best(&targets, self.parents);
         let points = candidates::around(past, &parents, self.parents * self.children, rng);
-        let believed = fitted.predict(&Rows::of(past.space, &points));
+        let believed = fitted.predict(&Rows::of(past.space, &points))?;
         Ok(candidates::descending(believed.iter().map(|belief| -belief.mean).zip(points).collect()))
     }
 }

@@ -105,24 +105,21 @@ impl Predictors {
         Ok(Predictors { objectives, violation })
     }
 
-    fn scores(&self, space: &SearchSpace, points: &[Point]) -> Vec<Score> {
+    fn scores(&self, space: &SearchSpace, points: &[Point]) -> Result<Vec<Score>> {
         let rows = Rows::of(space, points);
         let losses: Vec<Vec<f64>> = self
             .objectives
             .iter()
-            .map(|fitted| fitted.predict(&rows).into_iter().map(|belief| belief.mean).collect())
-            .collect();
+            .map(|fitted| Ok(fitted.predict(&rows)?.into_iter().map(|belief| belief.mean).collect()))
+            .collect::<Result<_>>()?;
         let violations: Vec<f64> = match &self.violation {
             Some((fitted, edge)) => {
-                fitted.predict(&rows).into_iter().map(|belief| (belief.mean - edge).max(0.0)).collect()
+                fitted.predict(&rows)?.into_iter().map(|belief| (belief.mean - edge).max(0.0)).collect()
             }
             None => vec![0.0; points.len()],
         };
-        violations
-            .into_iter()
-            .enumerate()
-            .map(|(i, violation)| Score { violation, losses: losses.iter().map(|l| l[i]).collect() })
-            .collect()
+        let score = |(i, violation)| Score { violation, losses: losses.iter().map(|l| l[i]).collect() };
+        Ok(violations.into_iter().enumerate().map(score).collect())
     }
 }
 
@@ -137,7 +134,7 @@ impl Ranker for PredictorLocal {
             population.extend(past.best(&targets, self.population / 8 + 1).into_iter().cloned());
         }
         population.resize_with(self.population, || space.draw(rng));
-        let mut scores = predictors.scores(space, &population);
+        let mut scores = predictors.scores(space, &population)?;
         for _ in 0..self.generations {
             let mut met: HashSet<Point> = population.iter().cloned().collect();
             let mut children = Vec::with_capacity(self.population);
@@ -155,7 +152,7 @@ impl Ranker for PredictorLocal {
                     children.push(child);
                 }
             }
-            scores.extend(predictors.scores(space, &children));
+            scores.extend(predictors.scores(space, &children)?);
             population.extend(children);
             let order = crowded_order(&scores, self.population);
             let kept = order.into_iter().take(self.population);
@@ -166,7 +163,7 @@ impl Ranker for PredictorLocal {
         if found.len() < self.every {
             let parents: Vec<&Point> = population.iter().collect();
             let more = candidates::around(past, &parents, self.every, rng);
-            let scores = predictors.scores(space, &more);
+            let scores = predictors.scores(space, &more)?;
             found.extend(crowded_order(&scores, scores.len()).into_iter().map(|i| more[i].clone()));
         }
         Ok(found)

@@ -11,10 +11,11 @@
 //! trials, so that an ask costs the same after ten trials and after a million; each table counts only trials in which
 //! the decision is active, so a conditional decision is judged among its like; a candidate that was tried before is
 //! passed over; infeasible trials are worse than all feasible ones, failed and running ones (the constant liar) count as
-//! bad. Defaults: 10 random trials, 24 candidates, gamma a tenth but 25 at most, one uniform kernel as prior, and a
-//! kernel width of 0.2 n^(-1/(4 + decisions)) of the range are those of Optuna's multivariate `TPESampler`. An ask costs
-//! O(candidates * 25 * decisions), a tell O(decisions) and a step into 25 (several objectives: 100) sorted trials; the
-//! memory is 16 bytes a trial and the tables.
+//! bad. Defaults: 10 random trials, gamma a tenth but 25 at most, one uniform kernel as prior, and a kernel width of
+//! 0.2 n^(-1/(4 + decisions)) of the range are those of Optuna's multivariate `TPESampler`; its 24 candidates are more
+//! greedy than the product of marginals is accurate, 8 are as good or better on all of NAS-Bench-101, 201, Macro, Graph
+//! and TaskSet. An ask costs O(candidates * 25 * decisions), a tell O(decisions) and a step into 25 (several objectives:
+//! 100) sorted trials; the memory is 16 bytes a trial and the tables.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -58,7 +59,7 @@ pub struct Tpe {
 
 impl Default for Tpe {
     fn default() -> Self {
-        Tpe { startup: 10, candidates: 24, gamma: 0.1 }
+        Tpe { startup: 10, candidates: 8, gamma: 0.1 }
     }
 }
 
