@@ -14,12 +14,13 @@ RUST = {
     "space": {"error", "rng"},
     "trial": {"error", "space"},
     "network": {"error", "space"},
-    "search": {"error", "rng", "space", "trial"},
+    "predict": {"error", "rng", "space"},
+    "search": {"error", "rng", "space", "trial", "predict"},
     "transform": {"error", "space", "network"},
     "evaluate": {"error", "trial"},
     "study": {"error", "rng", "space", "trial", "search", "evaluate"},
     "benchmark": {"error", "space", "trial", "search", "evaluate"},
-    "bindings": {"error", "rng", "space", "trial", "network", "search", "transform", "evaluate", "benchmark", "study"},
+    "bindings": {"error", "rng", "space", "trial", "network", "predict", "search", "transform", "evaluate", "benchmark", "study"},
 }
 
 #: Room of the package: the other rooms it may use (`_core` is everybody's).

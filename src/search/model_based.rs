@@ -150,7 +150,7 @@ fn anneal(fitted: &dyn Fitted, past: &Past<'_>, targets: &[f64], rng: &mut Rng) 
         for (i, (point, loss)) in moved.iter().zip(losses(fitted, space, &moved)?).enumerate() {
             note(loss, point);
             if rng.random::<f64>() < ((current[i] - loss) / temperature).exp() {
-                chains[i] = point.clone();
+                chains[i].clone_from(point);
                 current[i] = loss;
             }
         }
