@@ -879,7 +879,7 @@ class Tpe(Algorithm):
         self,
         *,
         startup: int = 10,
-        candidates: int = 24,
+        candidates: int = 8,
         gamma: float = 0.1,
     ) -> None:
         super().__init__(
