@@ -20,7 +20,19 @@ RUST = {
     "evaluate": {"error", "trial"},
     "study": {"error", "rng", "space", "trial", "search", "evaluate"},
     "benchmark": {"error", "space", "trial", "search", "evaluate"},
-    "bindings": {"error", "rng", "space", "trial", "network", "predict", "search", "transform", "evaluate", "benchmark", "study"},
+    "bindings": {
+        "error",
+        "rng",
+        "space",
+        "trial",
+        "network",
+        "predict",
+        "search",
+        "transform",
+        "evaluate",
+        "benchmark",
+        "study",
+    },
 }
 
 #: Room of the package: the other rooms it may use (`_core` is everybody's).

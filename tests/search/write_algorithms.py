@@ -38,7 +38,10 @@ def python_type(schema, definitions):
         return f"Literal[{literal(schema['const'])}]"
     for key in ("anyOf", "oneOf"):
         if key in schema:
-            return " | ".join(dict.fromkeys(python_type(option, definitions) for option in schema[key]))
+            options = schema[key]
+            if all("const" in option for option in options):
+                return python_type({"enum": [option["const"] for option in options]}, definitions)
+            return " | ".join(dict.fromkeys(python_type(option, definitions) for option in options))
     kind = schema.get("type")
     if isinstance(kind, list):
         return " | ".join(python_type({**schema, "type": one}, definitions) for one in kind)

@@ -85,7 +85,7 @@ class Bananas(Algorithm):
         every: int = 10,
         candidates: int = 400,
         parents: int = 30,
-        model: Literal["gp"] | Literal["forest"] | Literal["boosting"] | Literal["mlp"] | Literal["linear"] | Literal["ensemble"] = "mlp",
+        model: Literal["gp", "forest", "boosting", "mlp", "linear", "ensemble"] = "mlp",
     ) -> None:
         super().__init__(
             startup=startup,
@@ -241,9 +241,9 @@ class Evolution(Algorithm):
         self,
         *,
         population: int = 100,
-        selection: Literal["tournament"] | Literal["truncation"] = "tournament",
+        selection: Literal["tournament", "truncation"] = "tournament",
         sample: int = 25,
-        crossover: Literal["uniform"] | Literal["one_point"] | Literal["two_point"] | Literal["sbx"] = "uniform",
+        crossover: Literal["uniform", "one_point", "two_point", "sbx"] = "uniform",
         crossover_rate: float = 0.0,
         mutation_rate: float | None = None,
     ) -> None:
@@ -282,9 +282,9 @@ class Genetic(Algorithm):
         *,
         population: int = 100,
         elite: int = 1,
-        selection: Literal["tournament"] | Literal["truncation"] = "tournament",
+        selection: Literal["tournament", "truncation"] = "tournament",
         sample: int = 3,
-        crossover: Literal["uniform"] | Literal["one_point"] | Literal["two_point"] | Literal["sbx"] = "uniform",
+        crossover: Literal["uniform", "one_point", "two_point", "sbx"] = "uniform",
         crossover_rate: float = 0.9,
         mutation_rate: float | None = None,
     ) -> None:
@@ -318,7 +318,7 @@ class GpBo(Algorithm):
         self,
         *,
         startup: int = 10,
-        acquisition: Literal["log_ei"] | Literal["lcb"] = "log_ei",
+        acquisition: Literal["log_ei", "lcb"] = "log_ei",
         max_rows: int = 400,
     ) -> None:
         super().__init__(
@@ -344,7 +344,7 @@ class Grid(Algorithm):
     def __init__(
         self,
         *,
-        order: Literal["shuffled"] | Literal["lexicographic"] = "shuffled",
+        order: Literal["shuffled", "lexicographic"] = "shuffled",
         levels: int = 10,
     ) -> None:
         super().__init__(
@@ -393,7 +393,7 @@ class LocalSearch(Algorithm):
     def __init__(
         self,
         *,
-        improvement: Literal["first"] | Literal["best"] = "first",
+        improvement: Literal["first", "best"] = "first",
         starts: int = 10,
     ) -> None:
         super().__init__(
@@ -445,8 +445,8 @@ class ModelBased(Algorithm):
     def __init__(
         self,
         *,
-        model: Literal["gp"] | Literal["forest"] | Literal["boosting"] | Literal["mlp"] | Literal["linear"] | Literal["ensemble"] = "boosting",
-        optimizer: Literal["sampling"] | Literal["simulated_annealing"] = "simulated_annealing",
+        model: Literal["gp", "forest", "boosting", "mlp", "linear", "ensemble"] = "boosting",
+        optimizer: Literal["sampling", "simulated_annealing"] = "simulated_annealing",
         startup: int = 32,
         every: int = 32,
         epsilon: float = 0.05,
@@ -488,7 +488,7 @@ class Moead(Algorithm):
         neighbours: int = 20,
         locality: float = 0.9,
         replacements: int = 2,
-        crossover: Literal["uniform"] | Literal["one_point"] | Literal["two_point"] | Literal["sbx"] = "sbx",
+        crossover: Literal["uniform", "one_point", "two_point", "sbx"] = "sbx",
         crossover_rate: float = 1.0,
         mutation_rate: float | None = None,
     ) -> None:
@@ -525,7 +525,7 @@ class Npenas(Algorithm):
         every: int = 10,
         parents: int = 10,
         children: int = 10,
-        model: Literal["gp"] | Literal["forest"] | Literal["boosting"] | Literal["mlp"] | Literal["linear"] | Literal["ensemble"] = "gp",
+        model: Literal["gp", "forest", "boosting", "mlp", "linear", "ensemble"] = "gp",
     ) -> None:
         super().__init__(
             startup=startup,
@@ -557,7 +557,7 @@ class Nsga2(Algorithm):
         self,
         *,
         population: int = 100,
-        crossover: Literal["uniform"] | Literal["one_point"] | Literal["two_point"] | Literal["sbx"] = "sbx",
+        crossover: Literal["uniform", "one_point", "two_point", "sbx"] = "sbx",
         crossover_rate: float = 0.9,
         mutation_rate: float | None = None,
     ) -> None:
@@ -591,7 +591,7 @@ class Nsga3(Algorithm):
         self,
         *,
         population: int = 100,
-        crossover: Literal["uniform"] | Literal["one_point"] | Literal["two_point"] | Literal["sbx"] = "sbx",
+        crossover: Literal["uniform", "one_point", "two_point", "sbx"] = "sbx",
         crossover_rate: float = 1.0,
         mutation_rate: float | None = None,
     ) -> None:
@@ -690,7 +690,7 @@ class PredictorLocal(Algorithm):
         every: int = 25,
         population: int = 50,
         generations: int = 20,
-        model: Literal["gp"] | Literal["forest"] | Literal["boosting"] | Literal["mlp"] | Literal["linear"] | Literal["ensemble"] = "gp",
+        model: Literal["gp", "forest", "boosting", "mlp", "linear", "ensemble"] = "gp",
     ) -> None:
         super().__init__(
             startup=startup,
@@ -785,7 +785,7 @@ class SimulatedAnnealing(Algorithm):
         initial_temperature: float = 1.0,
         final_temperature: float = 0.01,
         steps: int = 200,
-        cooling: Literal["exponential"] | Literal["linear"] = "exponential",
+        cooling: Literal["exponential", "linear"] = "exponential",
         starts: int = 10,
     ) -> None:
         super().__init__(

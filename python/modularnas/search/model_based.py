@@ -51,7 +51,7 @@ class ModelBased(algorithms.ModelBased):
     ) -> None:
         named = isinstance(model, str)
         super().__init__(
-            model=model if named else "boosting",  # type: ignore[arg-type]
+            model=model if named else "boosting",
             optimizer=optimizer,
             startup=startup,
             every=every,
