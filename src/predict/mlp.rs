@@ -2,8 +2,10 @@
 //!
 //! Each member maps a row through two layers of rectified units to one number, trained on the squared error of the
 //! standardised targets by Adam (Kingma and Ba 2014, arXiv 1412.6980, algorithm 1) in mini-batches with a cosine
-//! learning rate. Members differ by their initial weights (He et al. 2015, arXiv 1502.01852) and the order of batches;
-//! their spread is the uncertainty (Lakshminarayanan et al. 2017, arXiv 1612.01474, as BANANAS uses it).
+//! learning rate. Members differ by their initial weights (He et al. 2015, arXiv 1502.01852), the order of batches and
+//! the rows that they see. The uncertainty is that of their mixture (Lakshminarayanan et al. 2017, arXiv 1612.01474,
+//! section 2.4), where a member's own deviation is its error on the rows that it has not seen: the members' spread alone
+//! is too sure, and BANANAS with it stops at its first local optimum.
 //!
 //! Deviations from BANANAS (White et al. 2019, arXiv 1910.11858: 10 layers of 20 units, MAPE loss, 150 epochs): two
 //! wider layers fit in a fraction of the time; a squared loss needs no known optimum. A fit costs
@@ -31,13 +33,15 @@ pub struct Mlp {
     pub batch: usize,
     /// The learning rate at the start; it falls to 0 along a cosine.
     pub rate: f64,
+    /// The fraction of the rows that each member sees.
+    pub rows: f64,
     /// Decoupled weight decay (Loshchilov and Hutter 2017, arXiv 1711.05101).
     pub decay: f64,
 }
 
 impl Default for Mlp {
     fn default() -> Self {
-        Mlp { members: 5, units: 32, steps: 300, batch: 32, rate: 0.01, decay: 0.1 }
+        Mlp { members: 5, units: 32, steps: 300, batch: 32, rate: 0.01, rows: 0.7, decay: 0.1 }
     }
 }
 
@@ -60,10 +64,13 @@ impl Mlp {
     fn train(&self, rows: &Rows, targets: &[f32], rng: &mut Rng) -> Network {
         let mut network = Network::new(&[rows.width(), self.units, self.units, 1], rng);
         let mut order: Vec<usize> = (0..rows.len()).collect();
-        let batch = self.batch.clamp(1, rows.len());
-        let mut at = rows.len();
+        let seen = ((rows.len() as f64 * self.rows).ceil() as usize).clamp(1, rows.len());
+        order.shuffle(rng);
+        let unseen = order.split_off(seen);
+        let batch = self.batch.clamp(1, seen);
+        let mut at = seen;
         for step in 0..self.steps {
-            if at + batch > rows.len() {
+            if at + batch > seen {
                 order.shuffle(rng);
                 at = 0;
             }
@@ -78,6 +85,11 @@ impl Mlp {
             let rate = self.rate * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
             network.backward(&activations, error, step + 1, rate as f32, self.decay as f32);
         }
+        let x = Mat::from_fn(unseen.len(), rows.width(), |i, j| rows.row(unseen[i])[j] as f32);
+        let output = network.forward(x).swap_remove(network.layers.len());
+        let square: f32 =
+            unseen.iter().enumerate().map(|(i, &row)| (output[(i, 0)] - targets[row]).powi(2)).sum();
+        network.error = f64::from(square / unseen.len().max(1) as f32).sqrt();
         network
     }
 }
@@ -93,7 +105,10 @@ impl Fitted for Networks {
             })
             .collect();
         let believe = |i| {
-            let beliefs = votes.iter().map(|vote| Prediction { mean: f64::from(vote[(i, 0)]), std: 0.0 });
+            let beliefs = votes
+                .iter()
+                .zip(&self.members)
+                .map(|(vote, member)| Prediction { mean: f64::from(vote[(i, 0)]), std: member.error });
             self.scale.undo(mixture(beliefs))
         };
         Ok((0..rows.len()).map(believe).collect())
@@ -102,6 +117,8 @@ impl Fitted for Networks {
 
 struct Network {
     layers: Vec<Layer>,
+    /// The root of the mean squared error on rows that it has not seen.
+    error: f64,
 }
 
 /// Weights (inputs, outputs), with the bias as a last row, and Adam's two moments of them.
@@ -127,7 +144,7 @@ impl Network {
             let zeros = Mat::zeros(inputs + 1, outputs);
             Layer { weights, first: zeros.clone(), second: zeros }
         };
-        Network { layers: widths.windows(2).map(|pair| layer(pair[0], pair[1])).collect() }
+        Network { layers: widths.windows(2).map(|pair| layer(pair[0], pair[1])).collect(), error: 0.0 }
     }
 
     /// What goes into every layer, and at the end the output; hidden layers are rectified.
@@ -236,7 +253,8 @@ mod tests {
             rows.push(&row).unwrap();
         }
         let targets = [0.0, 1.0, 1.0, 0.0];
-        let fitted = Mlp::default().fit(&rows, &targets, &mut stream(0, 0, "test")).unwrap();
+        let fitted =
+            Mlp { rows: 1.0, ..Mlp::default() }.fit(&rows, &targets, &mut stream(0, 0, "test")).unwrap();
         for (p, y) in fitted.predict(&rows).unwrap().iter().zip(targets) {
             assert!((p.mean - y).abs() < 0.1, "{p:?} for {y}");
         }
