@@ -29,7 +29,7 @@ pub use mlp::Mlp;
 
 use crate::error::{Error, Result};
 use crate::rng::Rng;
-use crate::space::{Point, SearchSpace};
+use crate::space::{Columns, Point, SearchSpace};
 
 /// Encoded points, row after row.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,14 +158,22 @@ impl Model {
     /// The bare surrogate for the points of one space, best on targets that are about normally distributed.
     #[must_use]
     pub fn surrogate(self, space: &SearchSpace) -> Box<dyn Surrogate> {
+        self.of_columns(space.encoded_columns())
+    }
+
+    /// The same for rows of any encoding.
+    #[must_use]
+    pub fn of_columns(self, columns: Vec<Columns>) -> Box<dyn Surrogate> {
         match self {
-            Model::Gp => Box::new(GaussianProcess::new(space.encoded_columns())),
+            Model::Gp => Box::new(GaussianProcess::new(columns)),
             Model::Forest => Box::new(Forest::default()),
             Model::Boosting => Box::new(Boosting::default()),
             Model::Mlp => Box::new(Mlp::default()),
             Model::Linear => Box::new(Linear::default()),
             Model::Ensemble => Box::new(Ensemble::new(
-                [Model::Gp, Model::Forest, Model::Boosting].map(|model| model.surrogate(space)).into(),
+                [Model::Gp, Model::Forest, Model::Boosting]
+                    .map(|model| model.of_columns(columns.clone()))
+                    .into(),
             )),
         }
     }

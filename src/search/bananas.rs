@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::candidates;
 use super::history::{Past, weights};
+use super::path_encoding::{Cell, Encoding, Graph};
 use super::ranked::{Ranked, Ranker};
 use super::{SearchAlgorithm, Settings, require};
 use crate::error::Result;
@@ -43,18 +44,22 @@ pub struct Bananas {
     pub parents: usize,
     /// What predicts the loss.
     pub model: Model,
+    /// The graph that the decisions make, for the path encoding; null: one-hot columns. A dict of "edges" (for each
+    /// decision that is an edge the two vertices that it joins), "vertices" (for each decision that is the operation of a
+    /// vertex that vertex) and "absent" (labels of edges that are not there). The input is vertex 0, the output the last.
+    pub cell: Option<Cell>,
 }
 
 impl Default for Bananas {
     fn default() -> Self {
-        Bananas { startup: 10, every: 10, candidates: 400, parents: 30, model: Model::Mlp }
+        Bananas { startup: 10, every: 10, candidates: 400, parents: 30, model: Model::Mlp, cell: None }
     }
 }
 
 impl Settings for Bananas {
     const NAME: &'static str = "bananas";
 
-    fn build(self, _: &SearchSpace, _: &Goals) -> Result<Box<dyn SearchAlgorithm>> {
+    fn build(self, space: &SearchSpace, _: &Goals) -> Result<Box<dyn SearchAlgorithm>> {
         for (name, value) in [
             ("startup", self.startup),
             ("every", self.every),
@@ -64,18 +69,30 @@ impl Settings for Bananas {
             require(value >= 1, Self::NAME, || format!("{name} is {value}, expected 1 or more"))?;
         }
         let (startup, every) = (self.startup, self.every);
-        Ok(Box::new(Ranked::new(self, startup, every, 0.0)))
+        let graph = self.cell.as_ref().map(|cell| cell.graph(space, Self::NAME)).transpose()?;
+        Ok(Box::new(Ranked::new(Predictor { settings: self, graph }, startup, every, 0.0)))
     }
 }
 
-impl Ranker for Bananas {
+struct Predictor {
+    settings: Bananas,
+    graph: Option<Graph>,
+}
+
+impl Ranker for Predictor {
     fn rank(&self, past: &Past<'_>, goals: &Goals, rng: &mut Rng) -> Result<Vec<Point>> {
         let targets = past.targets(&weights(goals.objectives().len(), rng));
-        let rows = Rows::of(past.space, past.points);
-        let fitted = self.model.surrogate(past.space).fit(&rows, &targets, rng)?;
-        let parents = past.best(&targets, self.parents);
-        let points = candidates::around(past, &parents, self.candidates, rng);
-        let believed = fitted.predict(&Rows::of(past.space, &points))?;
+        let Bananas { model, parents, candidates, .. } = self.settings;
+        let encoding = self.graph.as_ref().map(|graph| graph.learn(past.space, past.points));
+        let encode = |points: &[Point]| match &encoding {
+            Some(encoding) => encoding.rows(past.space, points),
+            None => Ok(Rows::of(past.space, points)),
+        };
+        let columns = encoding.as_ref().map_or_else(|| past.space.encoded_columns(), Encoding::columns);
+        let fitted = model.of_columns(columns).fit(&encode(past.points)?, &targets, rng)?;
+        let parents = past.best(&targets, parents);
+        let points = candidates::around(past, &parents, candidates, rng);
+        let believed = fitted.predict(&encode(&points)?)?;
         let valued = believed
             .iter()
             .map(|belief| {
