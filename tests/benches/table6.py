@@ -4,7 +4,7 @@
 
 Prints a table in Markdown: the mean test accuracy (in percent) of the best point by validation accuracy, and the
 standard deviation over the seeds, beside the published figures. The small table has mean test accuracies only: with it
-the best by test accuracy is shown, which no search exceeds 94.32 with; the official file has validation accuracies.
+the best by test accuracy is shown, and no search can exceed 94.32. The official file has validation accuracies too.
 """
 
 import argparse

@@ -94,3 +94,14 @@ def test_mistakes_are_explained():
     bench = mn.benchmarks.synthetic("sphere")
     with pytest.raises(mn.EvaluationError, match="is no algorithm of the native half"):
         mn.benchmarks.replay(bench, [mn.search.ModelBased(model=Ridge())], trials=5, seeds=1)
+
+
+def test_bananas_takes_the_graph_of_a_cell():
+    ops = ["none", "skip", "conv"]
+    space = mn.SearchSpace({f"edge_{a}_{b}": mn.choice(ops) for b in range(1, 4) for a in range(b)})
+    cell = {"edges": {f"edge_{a}_{b}": [a, b] for b in range(1, 4) for a in range(b)}, "absent": ["none"]}
+    study = mn.Study(space, mn.search.Bananas(cell=cell), objectives={"convs": "max"})
+    study.optimize(lambda point: [*point.values()].count("conv"), trials=60, progress=False)
+    assert study.best_trial.values["convs"] == 6
+    with pytest.raises(mn.SearchError, match="cell: edge 'edge_0_1' leads from 1 to 0; expected a larger number"):
+        mn.Study(space, mn.search.Bananas(cell={"edges": {"edge_0_1": [1, 0]}}), objectives={"convs": "max"})

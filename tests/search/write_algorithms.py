@@ -11,7 +11,7 @@ HEAD = '''"""The registered search algorithms. Written by tests/search/write_alg
 
 from __future__ import annotations
 
-from typing import Any, Literal  # noqa: F401
+from typing import Any, Literal
 
 from modularnas.search.algorithm import Algorithm
 
@@ -54,10 +54,9 @@ def literal(value):
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def wrap(text, indent, first=""):
-    return textwrap.fill(
-        " ".join(text.split()), 120, initial_indent=indent + first, subsequent_indent=indent + ("    " if first else "")
-    )
+def wrap(text, indent, first="", then=None):
+    then = indent + ("    " if first else "") if then is None else then
+    return textwrap.fill(" ".join(text.split()), 120, initial_indent=indent + first, subsequent_indent=then)
 
 
 def algorithm_class(name, schema):
@@ -74,8 +73,7 @@ def algorithm_class(name, schema):
     if properties:
         lines += ["", "    Args:"]
         for key, p in properties.items():
-            text = wrap(f"{key}: {p.get('description', '')}", "        ")
-            lines += [text.replace("\n        ", "\n            ")]
+            lines += [wrap(f"{key}: {p.get('description', '')}", "        ", "", "            ")]
         lines += ['    """']
     elif rest:
         lines += ['    """']

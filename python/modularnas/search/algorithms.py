@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal  # noqa: F401
+from typing import Any, Literal
 
 from modularnas.search.algorithm import Algorithm
 
@@ -74,6 +74,10 @@ class Bananas(Algorithm):
         candidates: Mutated points among which a model chooses; 1 or more.
         parents: Number of best points that are mutated; 1 or more.
         model: What predicts the loss.
+        cell: The graph that the decisions make, for the path encoding; null: one-hot columns. A dict of "edges" (for
+            each decision that is an edge the two vertices that it joins), "vertices" (for each decision that is the
+            operation of a vertex that vertex) and "absent" (labels of edges that are not there). The input is vertex 0,
+            the output the last.
     """
 
     name = "bananas"
@@ -86,6 +90,7 @@ class Bananas(Algorithm):
         candidates: int = 400,
         parents: int = 30,
         model: Literal["gp", "forest", "boosting", "mlp", "linear", "ensemble"] = "mlp",
+        cell: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
             startup=startup,
@@ -93,6 +98,7 @@ class Bananas(Algorithm):
             candidates=candidates,
             parents=parents,
             model=model,
+            cell=cell,
         )
 
 
