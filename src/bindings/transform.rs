@@ -32,17 +32,34 @@ pub(crate) struct PyPlan {
     plan: RewritePlan,
     network: Network,
     rules: Vec<AppliedRule>,
+    tried: HashMap<String, String>,
     space: Py<PySpace>,
 }
 
-/// Plans a rewrite: network and rules are plain records (dicts and lists).
+/// Plans a rewrite: network and rules are plain records (dicts and lists); `tried` has decisions that must stay closed,
+/// by name, and why.
 #[pyfunction]
-fn plan_rewrite(py: Python<'_>, network: &Bound<'_, PyAny>, rules: &Bound<'_, PyAny>) -> PyResult<PyPlan> {
+#[pyo3(signature = (network, rules, tried = None))]
+fn plan_rewrite(
+    py: Python<'_>,
+    network: &Bound<'_, PyAny>,
+    rules: &Bound<'_, PyAny>,
+    tried: Option<HashMap<String, String>>,
+) -> PyResult<PyPlan> {
     let network: Network = depythonize(network)?;
     let rules: Vec<AppliedRule> = depythonize(rules)?;
-    let plan = enter(py, || rewrite(&network, &rules))?;
+    plan(py, network, rules, tried.unwrap_or_default())
+}
+
+fn plan(
+    py: Python<'_>,
+    network: Network,
+    rules: Vec<AppliedRule>,
+    tried: HashMap<String, String>,
+) -> PyResult<PyPlan> {
+    let plan = enter(py, || rewrite(&network, &rules, &tried))?;
     let space = Py::new(py, PySpace::new(py, plan.space.clone())?)?;
-    Ok(PyPlan { plan, network, rules, space })
+    Ok(PyPlan { plan, network, rules, tried, space })
 }
 
 #[pymethods]
@@ -69,6 +86,20 @@ impl PyPlan {
     #[getter]
     fn actions(&self, py: Python<'_>) -> PyResult<PyObject> {
         Ok(pythonize(py, &self.plan.actions)?.unbind())
+    }
+
+    /// One dict for each dimension of a parameter or buffer of which a part stays: holders (module path and name), dim,
+    /// runs (decision, ranges (start, length) by code, the range while inactive).
+    #[getter]
+    fn cuts(&self, py: Python<'_>) -> PyResult<PyObject> {
+        Ok(pythonize(py, &self.plan.cuts)?.unbind())
+    }
+
+    /// The plan of the same network and rules without some decisions, given by name with the reason.
+    fn without(&self, py: Python<'_>, tried: HashMap<String, String>) -> PyResult<PyPlan> {
+        let mut all = self.tried.clone();
+        all.extend(tried);
+        plan(py, self.network.clone(), self.rules.clone(), all)
     }
 
     /// The given network as a point; None if it is not among the choices.
@@ -120,11 +151,14 @@ impl PyPlan {
         slf
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (PyObject, PyObject))> {
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyAny>, (PyObject, PyObject, HashMap<String, String>))> {
         let py = slf.py();
         let make = py.import("modularnas._core")?.getattr("plan_rewrite")?;
         let plan = slf.get();
-        Ok((make, (pythonize(py, &plan.network)?.unbind(), pythonize(py, &plan.rules)?.unbind())))
+        let (network, rules) = (pythonize(py, &plan.network)?, pythonize(py, &plan.rules)?);
+        Ok((make, (network.unbind(), rules.unbind(), plan.tried.clone())))
     }
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from modularnas import _core
 from modularnas.errors import SpaceError
+from modularnas.nn import Elastic, MixedOp
 from modularnas.transform.report import Report
 
 __all__ = ["Supernet"]
@@ -37,13 +38,19 @@ class Supernet(nn.Module):
         model: nn.Module,
         plan: _core.RewritePlan,
         switches: Sequence[Any],
+        parts: Mapping[str, Elastic],
         costs: dict[str, dict[str, dict[str, int]]],
     ) -> None:
         super().__init__()
         self.model = model
         self.training = model.training
         self._plan = plan
-        self._switches = list(switches)
+        self._switches = list(switches)  # by decision: a mixed op, the blocks of a stage, or nothing
+        self._parts = dict(parts)  # the elastic modules, by their path in the given model
+        self._cut_by: list[list[str]] = [[] for _ in switches]
+        for path, part in parts.items():
+            for decision in part.decisions:
+                self._cut_by[decision].append(path)
         self._costs = costs  # of the candidates, by path and name
         self._cost_model = plan.cost_model(costs)
         self._codes: tuple[int, ...] = (-2,) * len(self._switches)
@@ -77,9 +84,19 @@ class Supernet(nn.Module):
         return self
 
     def _switch(self, codes: Sequence[int]) -> None:
-        for switch, code, active in zip(self._switches, codes, self._codes, strict=True):
-            if code != active and code >= 0:
+        changed: dict[str, None] = {}
+        for decision, (code, active) in enumerate(zip(codes, self._codes, strict=True)):
+            if code == active or code < 0:
+                continue
+            switch = self._switches[decision]
+            if isinstance(switch, MixedOp):
                 switch.activate(code)
+            elif switch is not None:
+                for block, present in switch:
+                    block.active = present[code]
+            changed.update(dict.fromkeys(self._cut_by[decision]))
+        for path in changed:
+            self._parts[path].activate(codes)
         self._codes = tuple(codes)
 
     def sampling(self, policy: str | None, seed: int = 0) -> Supernet:
