@@ -215,8 +215,10 @@ pub fn rewrite(
     planner.modules()?;
     planner.stages()?;
     let coupling = planner.widths()?;
+    // A rule that the user meant for certain modules must open one; one for all modules, only if no other rule does.
+    let nothing = planner.n_opened.iter().all(|&n| n == 0);
     for (number, applied) in rules.iter().enumerate() {
-        if planner.n_opened[number] == 0 {
+        if planner.n_opened[number] == 0 && (nothing || applied.named || applied.rule.names_modules()) {
             return Err(Error::Rule(nothing_opened(number, applied, &planner.fixed)));
         }
     }
@@ -361,7 +363,7 @@ impl Planner<'_> {
                     (None, Some(other)) => {
                         Err(format!("it is coupled with '{other}', which where= leaves out"))
                     }
-                    (None, None) => applied.rule.open_width(self.network, width, &targets),
+                    (None, None) => applied.rule.open_width(self.network, width),
                 };
                 let Some(opening) = opening.transpose() else { continue };
                 match opening {

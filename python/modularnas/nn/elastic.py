@@ -156,7 +156,7 @@ def _class(given: type[nn.Module], names: tuple[str, ...]) -> type[nn.Module]:
 
     base = _ElasticNorm if issubclass(given, _NormBase) else Elastic
     members: dict[str, Any] = {name: part(name) for name in names}
-    return type(given.__name__, (base, given), {**members, "given_class": given, "__module__": given.__module__})
+    return type(f"Elastic{given.__name__}", (base, given), {**members, "given_class": given, "__module__": given.__module__})
 
 
 def _rebuild(given: type[nn.Module], names: tuple[str, ...]) -> nn.Module:
