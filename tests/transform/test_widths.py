@@ -146,7 +146,10 @@ def test_networks_that_share_weights_are_equal_too(name):
     _, supernet, x = rewritten(name)
     with torch.no_grad():
         for point in supernet.space.samples(4, seed=5):
-            torch.testing.assert_close(supernet.activate(point)(x), mn.derive(supernet, point, share=True).eval()(x))
+            small = mn.derive(supernet, point, share=True).eval()
+            torch.testing.assert_close(supernet.activate(point)(x), small(x))
+            buffers = {buffer.untyped_storage().data_ptr() for buffer in supernet.buffers()}
+            assert not any(buffer.untyped_storage().data_ptr() in buffers for buffer in small.buffers())
 
 
 @pytest.mark.parametrize("name", ["blocks", "dense"])
@@ -182,7 +185,8 @@ def test_coupled_layers_are_one_decision():
     coupled = {row[0] for row in supernet.report().rows if row[2] == "coupled" and "0.width" in row[3]}
     assert {"1.0.second", "1.1.second", "2.up", "2.down"} <= coupled
     small = mn.derive(supernet, {**dict(supernet.original_point), "0.width": 4})
-    assert small[3].groups == 4 and small[3].in_channels == 4
+    assert small[3].groups == 4
+    assert small[3].in_channels == 4
     assert small[1][2].first.groups == small[1][2].first.in_channels == 4
 
 
@@ -240,7 +244,7 @@ def test_expansion_is_a_multiple_of_what_the_block_is_given():
 def test_candidates_fix_the_width_around_them():
     net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 4, 1))
     rules = [mn.rules.replace(nn.Conv2d, ["original", "identity"], where="1"), mn.rules.width(0.5, 1.0)]
-    supernet = mn.rewrite(net, rules + [mn.rules.kernel_size(3, 5)], example=IMAGE)
+    supernet = mn.rewrite(net, [*rules, mn.rules.kernel_size(3, 5)], example=IMAGE)
     reasons = {row[0]: row[3] for row in supernet.report().rows if row[2] == "fixed"}
     assert reasons["0"] == "width: the candidate ops of '1' have a fixed width"
 
@@ -253,7 +257,10 @@ def test_candidates_fix_the_width_around_them():
             lambda: mn.rules.width(0.5, 32),
             "width is given (0.5, 32), floats and ints; expected only shares (0.5, 1.0) or only channels (32, 64)",
         ),
-        (lambda: mn.rules.width(0.5, 1.5), "width is given the shares (0.5, 1.5); expected more than 0 and at most 1.0"),
+        (
+            lambda: mn.rules.width(0.5, 1.5),
+            "width is given the shares (0.5, 1.5); expected more than 0 and at most 1.0",
+        ),
         (lambda: mn.rules.width(0.5, divisor=0), "width is given divisor=0; expected an integer of 1 or more"),
         (lambda: mn.rules.depth(0), "depth is given min=0; expected an integer of 1 or more"),
         (

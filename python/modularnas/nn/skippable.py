@@ -15,8 +15,7 @@ class _Input:
 
 
 class Skippable(nn.Module):
-    """Calls its block, or passes on the first tensor that it is given (stochastic depth's two states, made a choice;
-    Cai et al. 2020, arXiv 1908.09791, section 3.3).
+    """Calls its block, or passes on the first tensor that it is given (Cai et al. 2020, arXiv 1908.09791, section 3.3).
 
     Args:
         block: the module.
