@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 use pyo3_tch::PyTensor;
 use pythonize::{depythonize, pythonize};
 use safetensors::{Dtype, tensor::TensorView};
@@ -153,14 +153,12 @@ impl PyPlan {
         slf
     }
 
-    fn __reduce__<'py>(
-        slf: &Bound<'py, Self>,
-    ) -> PyResult<(Bound<'py, PyAny>, (PyObject, PyObject, BTreeMap<String, String>))> {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let py = slf.py();
         let make = py.import("modularnas._core")?.getattr("plan_rewrite")?;
         let plan = slf.get();
         let (network, rules) = (pythonize(py, &plan.network)?, pythonize(py, &plan.rules)?);
-        Ok((make, (network.unbind(), rules.unbind(), plan.tried.clone())))
+        Ok((make, (network, rules, plan.tried.clone()).into_pyobject(py)?))
     }
 }
 
