@@ -68,10 +68,10 @@ class Scaled(nn.Module):
         return self.out(a * torch.sigmoid(b))
 
 
-class FeedForward(nn.Module):
-    def __init__(self):
+class FeedForwardOf(nn.Module):
+    def __init__(self, n):
         super().__init__()
-        self.norm, self.up, self.down = nn.LayerNorm(6), nn.Linear(6, 24), nn.Linear(24, 6)
+        self.norm, self.up, self.down = nn.LayerNorm(n), nn.Linear(n, 4 * n), nn.Linear(4 * n, n)
 
     def forward(self, x):
         return x + self.down(nn.functional.gelu(self.up(self.norm(x))))
@@ -101,7 +101,7 @@ MODELS = {
     "scaled": (Scaled, IMAGE),
     "flat": (flat, IMAGE),
     "depthwise": (lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 3, groups=8), nn.Conv2d(16, 2, 1)), IMAGE),
-    "feed_forward": (lambda: nn.Sequential(FeedForward(), FeedForward()), torch.randn(2, 5, 6)),
+    "feed_forward": (lambda: nn.Sequential(FeedForwardOf(6), FeedForwardOf(6)), torch.randn(2, 5, 6)),
     "embedding": (
         lambda: nn.Sequential(nn.Embedding(11, 8), nn.LayerNorm(8), nn.Linear(8, 3)),
         torch.randint(0, 11, (2, 7)),
@@ -224,6 +224,29 @@ def test_a_size_in_the_forward_is_found_and_fixed():
     assert "at another size" in reason
 
 
+class Attention(nn.Module):
+    """Heads of a fixed size, as many as there are."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(16, 16) for _ in range(3))
+        self.out = nn.Linear(16, 16)
+
+    def forward(self, x):
+        q, k, v = (f(x).unflatten(-1, (-1, 4)).transpose(1, 2) for f in (self.query, self.key, self.value))
+        return x + self.out(((q @ k.transpose(-1, -2)).softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+
+def test_what_only_varies_together_is_found_and_fixed():
+    net = nn.Sequential(*(nn.Sequential(Attention(), FeedForwardOf(16)) for _ in range(3)))
+    x = torch.randn(2, 5, 16)
+    supernet = mn.rewrite(net, [mn.rules.width(0.5, 1.0)], example=x).eval()
+    assert [d.name for d in supernet.space.decisions] == [f"{i}.1.up.width" for i in range(3)]
+    assert any("at another size" in row[3] for row in supernet.report().rows if row[0] == "0.0.query")
+    for point in supernet.space.samples(4, seed=1):
+        assert torch.equal(supernet.activate(point)(x), mn.derive(supernet, point).eval()(x))
+
+
 def test_depth_leaves_blocks_out_of_lists():
     _, supernet, x = rewritten("blocks", [mn.rules.depth(), mn.rules.width(0.5, 1.0, where="1.*.first")])
     assert supernet.space["1.depth"].choices == (1, 2, 3)
@@ -235,7 +258,7 @@ def test_depth_leaves_blocks_out_of_lists():
 
 
 def test_expansion_is_a_multiple_of_what_the_block_is_given():
-    net = nn.Sequential(FeedForward(), FeedForward())
+    net = nn.Sequential(FeedForwardOf(6), FeedForwardOf(6))
     supernet = mn.rewrite(net, [mn.rules.expansion(2, 4)], example=torch.randn(2, 5, 6))
     assert [d.name for d in supernet.space.decisions] == ["0.up.expansion", "1.up.expansion"]
     assert supernet.space["0.up.expansion"].choices == (12, 24)

@@ -155,7 +155,7 @@ def _verified(
     """The plan without the decisions at which the model's own forward fails or costs something else than planned.
 
     A forward may have sizes written into it, which no data flow shows. So the networks of small points run once on
-    fake tensors: first with everything small, and only if that fails with parts of it.
+    fake tensors: with everything small and with every second decision small, and only if that fails with parts of it.
     """
     tensors = [*model.parameters(), *model.buffers()]
     structure = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
@@ -171,6 +171,8 @@ def _verified(
         return _problem(supernet, supernet.space.point_at(_settled(supernet.space, codes)), traced, args, kwargs)
 
     def search(groups: list[list[int]]) -> None:
+        if not groups:
+            return
         found = problem([decision for group in groups for decision in group])
         if found is None:
             return
@@ -183,9 +185,12 @@ def _verified(
                 # Places alike fail alike.
                 tried.update({supernet.space.decisions[d].name: same for group in groups for d in group})
                 return
-        half = len(groups) // 2
+        half, known = len(groups) // 2, len(tried)
         search(groups[:half])
         search(groups[half:])
+        if len(tried) == known:
+            # Only together do they fail; which one is to blame nobody can say.
+            tried.update({supernet.space.decisions[d].name: found for group in groups for d in group})
 
     alike: dict[str, list[int]] = {}
     for action in plan.actions:
@@ -193,6 +198,13 @@ def _verified(
             pattern = re.sub(r"\d+", "*", supernet.space.decisions[action["decision"]].name)
             alike.setdefault(pattern, []).append(action["decision"])
     search(list(alike.values()))
+    # What only works if others are small as well shows when every second one is.
+    for parity in (0, 1):
+        half = [
+            [d for j, d in enumerate(group) if (i + j) % 2 == parity and supernet.space.decisions[d].name not in tried]
+            for i, group in enumerate(alike.values())
+        ]
+        search([group for group in half if group])
     return plan.without(tried) if tried else plan
 
 

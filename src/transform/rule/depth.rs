@@ -70,6 +70,10 @@ pub(super) fn stages(
                 continue;
             }
             if run.len() < 2 {
+                // Of the many modules that are no blocks only those are worth a word that the user named.
+                if !applied.named {
+                    continue;
+                }
                 if let Err(reason) = passes(network, first, applied.named) {
                     stages.fixed.push((first, reason));
                 } else {
