@@ -79,7 +79,7 @@ fn rate(
         let start = ThreadTime::now();
         let mut next = 0;
         while next < trials {
-            let cx = Context { space, goals: &goals, seed: 1, next, running: &[] };
+            let cx = Context { space, goals: &goals, seed: 1, next, running: &[], feasible: None };
             let proposals = algorithm.ask(&cx, batch).unwrap();
             if proposals.is_empty() {
                 break;

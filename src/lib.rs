@@ -9,6 +9,7 @@
 pub mod benchmark;
 #[cfg(feature = "extension")]
 mod bindings;
+pub mod cost;
 pub mod error;
 pub mod evaluate;
 pub mod network;

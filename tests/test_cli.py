@@ -15,8 +15,12 @@ from modularnas.cli import main
 def test_algorithms_and_ops_are_listed(capsys):
     assert main(["algorithms", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == set(mn.search.names())
+    assert main(["ops", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == mn.ops.names()
     assert main(["ops"]) == 0
-    assert capsys.readouterr().out.split() == mn.ops.names()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == mn.ops.names()
+    assert "max_pool_3x3              pool            Maximum over windows of 3. [1d, 2d, 3d]" in lines
 
 
 def test_show_reads_a_study(tmp_path, capsys):

@@ -54,9 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="for programs")
     listing.set_defaults(command=_algorithms)
 
-    listing = commands.add_parser("ops", help="list the candidate ops")
+    listing = commands.add_parser("ops", help="list the candidate ops, what they are and for which inputs")
     listing.add_argument("--json", action="store_true", help="for programs")
-    listing.set_defaults(command=lambda options: _print_names(ops.names(), options.json))
+    listing.set_defaults(command=_ops)
 
     show = commands.add_parser("show", help="show the trials of a study's file; never blocks a running study")
     show.add_argument("file")
@@ -99,8 +99,14 @@ def _algorithms(options: argparse.Namespace) -> None:
         print(f"{name:26}{', '.join(f'{key}={value!r}' for key, value in settings.items())}")
 
 
-def _print_names(names: list[str], as_json: bool) -> None:
-    print(json.dumps(names, indent=2) if as_json else "\n".join(names))
+def _ops(options: argparse.Namespace) -> None:
+    found = [ops.describe(name) for name in ops.names()]
+    if options.json:
+        table = {op.name: {"family": op.family, "description": op.description, "inputs": op.inputs} for op in found}
+        print(json.dumps(table, indent=2))
+        return
+    for op in found:
+        print(f"{op.name:26}{op.family:16}{op.description} [{', '.join(op.inputs)}]")
 
 
 def _show(options: argparse.Namespace) -> None:

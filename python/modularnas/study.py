@@ -35,12 +35,14 @@ class Study:
             `tell(context, finished)`.
         objectives: metric to `"max"` or `"min"`; with several, see `pareto_front`.
         constraints: metric to `(low, high)`, both included, None for an open side. A feasible trial is always better
-            than an infeasible one.
+            than an infeasible one. For costs that the space knows (`space.metrics`), random points of the algorithm are
+            drawn inside the bounds.
         storage: a file; None keeps the study in memory.
         seed: the only source of its randomness.
 
     Raises:
         StudyError: for wrong arguments, or if the file holds another study (with the differences).
+        SpaceError: if no point of the space keeps the constraints on its costs.
         StorageError: if the file cannot be read or written.
 
     Example:

@@ -95,7 +95,7 @@ impl Run<'_> {
         let (mut best, mut shown) = ((0.0, f64::INFINITY), f64::NAN);
         let mut done = 0;
         for next in 0..curve.len() as u64 * PATIENCE {
-            let cx = Context { space, goals, seed, next, running: &[] };
+            let cx = Context { space, goals, seed, next, running: &[], feasible: None };
             if done == curve.len() || !algorithm.ask_into(&cx, &mut proposal)? {
                 break;
             }

@@ -82,7 +82,7 @@ fn direction(direction: Direction) -> &'static str {
 impl PyBenchmark {
     fn make(py: Python<'_>, make: impl FnOnce() -> Result<Benchmark> + Send) -> PyResult<Self> {
         let benchmark = enter(py, make)?;
-        let handle = SpaceHandle::of(py, Arc::clone(benchmark.space()))?;
+        let handle = SpaceHandle::of(py, Arc::clone(benchmark.space()), None)?;
         let names = benchmark.metrics().iter().map(|m| PyString::intern(py, &m.name).unbind()).collect();
         Ok(PyBenchmark { handle, benchmark: Arc::new(benchmark), names })
     }

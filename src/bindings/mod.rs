@@ -6,6 +6,7 @@
 
 mod benchmark;
 mod compat;
+mod cost;
 mod error;
 mod search;
 mod space;
@@ -47,6 +48,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     benchmark::register(module)?;
+    cost::register(module)?;
     space::register(module)?;
     search::register(module)?;
     study::register(module)?;

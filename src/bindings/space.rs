@@ -3,7 +3,7 @@
 #![expect(clippy::doc_link_with_quotes, reason = "the examples are Python, where [\"a\"] is a list")]
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use num_bigint::{BigInt, BigUint};
 use numpy::{IntoPyArray as _, PyArray2, PyArrayMethods as _};
@@ -11,7 +11,8 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyList, PyMapping, PyString, PyTuple};
 
-use super::{enter, to_py};
+use super::{cost, enter, to_py};
+use crate::cost::{Costs, Feasible, Metric, Term};
 use crate::error::Error;
 use crate::space::{Condition, Decision, Domain, INACTIVE, Label, Point, SearchSpace};
 
@@ -28,6 +29,10 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// A space with the Python objects of its names and labels, made once.
 pub(crate) struct SpaceHandle {
     pub(crate) space: Arc<SearchSpace>,
+    /// What its points cost, where that is known in closed form.
+    pub(crate) costs: Option<Arc<Costs>>,
+    /// The points that were last drawn from.
+    pub(super) feasible: Mutex<Option<Arc<Feasible>>>,
     names: Vec<Py<PyString>>,
     /// Labels of categorical decisions; empty for the others.
     labels: Vec<Vec<PyObject>>,
@@ -35,10 +40,14 @@ pub(crate) struct SpaceHandle {
 
 impl SpaceHandle {
     pub(crate) fn new(py: Python<'_>, space: SearchSpace) -> PyResult<Arc<Self>> {
-        SpaceHandle::of(py, Arc::new(space))
+        SpaceHandle::of(py, Arc::new(space), None)
     }
 
-    pub(crate) fn of(py: Python<'_>, space: Arc<SearchSpace>) -> PyResult<Arc<Self>> {
+    pub(crate) fn of(
+        py: Python<'_>,
+        space: Arc<SearchSpace>,
+        costs: Option<Arc<Costs>>,
+    ) -> PyResult<Arc<Self>> {
         let names = space.decisions().iter().map(|d| PyString::intern(py, &d.name).unbind()).collect();
         let labels = space
             .decisions()
@@ -48,7 +57,7 @@ impl SpaceHandle {
                 _ => Ok(Vec::new()),
             })
             .collect::<PyResult<_>>()?;
-        Ok(Arc::new(SpaceHandle { space, names, labels }))
+        Ok(Arc::new(SpaceHandle { space, costs, feasible: Mutex::new(None), names, labels }))
     }
 
     fn value(&self, py: Python<'_>, point: &Point, decision: usize) -> PyResult<Option<PyObject>> {
@@ -309,11 +318,16 @@ impl PySpace {
         Ok(PySpace { handle: SpaceHandle::new(py, space)? })
     }
 
+    /// A space with costs.
+    pub(crate) fn with(py: Python<'_>, costs: Arc<Costs>) -> PyResult<Self> {
+        Ok(PySpace { handle: SpaceHandle::of(py, Arc::clone(costs.space()), Some(costs))? })
+    }
+
     fn space(&self) -> &SearchSpace {
         &self.handle.space
     }
 
-    fn wrap(&self, point: Point) -> PyPoint {
+    pub(super) fn wrap(&self, point: Point) -> PyPoint {
         PyPoint { handle: Arc::clone(&self.handle), point }
     }
 
@@ -321,7 +335,8 @@ impl PySpace {
     pub(crate) fn extract(&self, value: &Bound<'_, PyAny>) -> PyResult<Point> {
         if let Ok(point) = value.downcast::<PyPoint>() {
             let point = point.get();
-            if Arc::ptr_eq(&point.handle, &self.handle) || point.handle.space == self.handle.space {
+            let (theirs, ours) = (&point.handle.space, &self.handle.space);
+            if Arc::ptr_eq(theirs, ours) || theirs == ours {
                 return Ok(point.point.clone());
             }
         }
@@ -407,11 +422,131 @@ impl PySpace {
     }
 
     /// `n` random points; the first is `sample(seed)`. Points may repeat.
-    #[pyo3(signature = (n, seed = Natural(0)), text_signature = "($self, n, seed=0)")]
-    fn samples(&self, py: Python<'_>, n: Natural, seed: Natural) -> PyResult<Vec<PyPoint>> {
+    ///
+    /// Args:
+    ///     n: how many.
+    ///     seed: the same seed gives the same points.
+    ///     constraints: cost to `(low, high)`, both included, None for an open side, for costs of `metrics`. The points are
+    ///         then drawn inside these bounds, by the law that drawing and discarding would give.
+    ///
+    /// Raises:
+    ///     SpaceError: for an unknown cost, or if no point is within the bounds (with the bounds of the space).
+    ///
+    /// Example:
+    ///     >>> space = mn.SearchSpace({f"k{i}": mn.choice([3, 5, 7]) for i in range(20)})
+    ///     >>> space = space.with_cost("ms", {f"k{i}": [9, 25, 49] for i in range(20)})
+    ///     >>> points = space.samples(100, seed=1, constraints={"ms": (180, 250)})
+    ///     >>> int(space.cost(points)["ms"].max())
+    ///     244
+    #[pyo3(signature = (n, seed = Natural(0), constraints = None), text_signature = "($self, n, seed=0, constraints=None)")]
+    fn samples(
+        &self,
+        py: Python<'_>,
+        n: Natural,
+        seed: Natural,
+        constraints: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Vec<PyPoint>> {
+        let feasible = cost::feasible(py, &self.handle, constraints)?;
         let space = Arc::clone(&self.handle.space);
-        let points = enter(py, || Ok((0..n.0).map(|i| space.sample(seed.0, i)).collect::<Vec<_>>()))?;
+        let points = enter(py, || {
+            let point = |i| match &feasible {
+                Some(feasible) => feasible.sample(seed.0, i),
+                None => space.sample(seed.0, i),
+            };
+            Ok((0..n.0).map(point).collect::<Vec<_>>())
+        })?;
         Ok(points.into_iter().map(|point| self.wrap(point)).collect())
+    }
+
+    /// The names of the costs attached to the space: those of a supernet's space, and those of `with_cost`.
+    #[getter]
+    fn metrics(&self) -> Vec<String> {
+        let costs = self.handle.costs.iter();
+        costs.flat_map(|costs| costs.metrics().iter().map(|metric| metric.name.clone())).collect()
+    }
+
+    /// The same space with one more cost, the sum of a table entry for each active decision.
+    ///
+    /// Args:
+    ///     name: its name, with the unit, such as `"latency_ms"`.
+    ///     tables: decision to a table: a dict of choice to cost, or one cost a choice in their order. A pair of decisions
+    ///         may have a table of rows (choices of the first) and columns (choices of the second). Decisions left out cost
+    ///         nothing.
+    ///     constant: what every point costs besides.
+    ///
+    /// Raises:
+    ///     SpaceError: for an unknown decision or choice, a choice without a cost, or a name that is taken.
+    ///
+    /// Example:
+    ///     >>> space = mn.SearchSpace({"op": mn.choice(["conv", "pool"]), "n": mn.integer(1, 3)})
+    ///     >>> space = space.with_cost("latency_ms", {"op": {"conv": 2.5, "pool": 0.5}, "n": [1.0, 2.0, 3.0]}, constant=4.0)
+    ///     >>> space.cost({"op": "conv", "n": 2}), space.bounds("latency_ms")
+    ///     ({'latency_ms': 8.5}, (5.5, 9.5))
+    #[pyo3(signature = (name, tables, *, constant = 0.0))]
+    fn with_cost(
+        &self,
+        py: Python<'_>,
+        name: String,
+        tables: &Bound<'_, PyAny>,
+        constant: f64,
+    ) -> PyResult<Self> {
+        let mut terms = cost::terms(self.space(), &format!("cost '{name}'"), tables)?;
+        terms.push(Term { coefficient: constant, factors: vec![] });
+        let metric = Metric { name, terms };
+        let costs = match &self.handle.costs {
+            Some(costs) => costs.with(metric),
+            None => Costs::new(Arc::clone(&self.handle.space), vec![metric]),
+        };
+        PySpace::with(py, Arc::new(costs.map_err(|error| to_py(py, error))?))
+    }
+
+    /// The attached costs of points, exactly.
+    ///
+    /// Args:
+    ///     points: one point (each cost is a number), a list of points, or an int array of `indices` of shape
+    ///         (n, decisions) (each cost is an array of shape (n,): int64 for whole costs, else float64).
+    ///
+    /// Raises:
+    ///     SpaceError: for what is no point, or if the space has no costs.
+    fn cost<'py>(&self, py: Python<'py>, points: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        cost::of(py, self, points)
+    }
+
+    /// The exact minimum and maximum of a cost over all points.
+    ///
+    /// Raises:
+    ///     SpaceError: for an unknown cost.
+    fn bounds(&self, py: Python<'_>, metric: &str) -> PyResult<(PyObject, PyObject)> {
+        let [(low, _), (high, _)] = cost::extremes(py, &self.handle, metric)?;
+        Ok((low, high))
+    }
+
+    /// A point with the minimum of a cost, and one with its maximum.
+    fn extremes(&self, py: Python<'_>, metric: &str) -> PyResult<(PyPoint, PyPoint)> {
+        let [(_, low), (_, high)] = cost::extremes(py, &self.handle, metric)?;
+        Ok((self.wrap(low), self.wrap(high)))
+    }
+
+    /// The number of points within bounds of their costs, none of them listed.
+    ///
+    /// Args:
+    ///     constraints: cost to `(low, high)`, both included, None for an open side; None: all points.
+    ///
+    /// Returns:
+    ///     A `Count`: `value`, and proven bounds `low` and `high`. They are equal where the costs have few different
+    ///     sums; else `value` is estimated.
+    ///
+    /// Raises:
+    ///     SpaceError: for an unknown cost, or a real decision.
+    ///
+    /// Example:
+    ///     >>> space = mn.SearchSpace({f"k{i}": mn.choice([3, 5, 7]) for i in range(20)})
+    ///     >>> space = space.with_cost("ms", {f"k{i}": [9, 25, 49] for i in range(20)})
+    ///     >>> space.count({"ms": (None, 200)})
+    ///     Count(21)
+    #[pyo3(signature = (constraints = None))]
+    fn count(&self, py: Python<'_>, constraints: Option<&Bound<'_, PyAny>>) -> PyResult<cost::PyCount> {
+        cost::count(py, &self.handle, constraints)
     }
 
     /// Codes of `count` random points as an int32 array (count, decisions), -1 where inactive: row `i` is the path of
@@ -500,13 +635,32 @@ impl PySpace {
     }
 
     /// The space that `to_json` wrote.
+    ///
+    /// Args:
+    ///     json: the decisions.
+    ///     costs: the attached costs, as pickling writes them.
     #[staticmethod]
-    fn from_json(py: Python<'_>, json: &str) -> PyResult<Self> {
-        PySpace::new(py, SearchSpace::from_json(json).map_err(|error| to_py(py, error))?)
+    #[pyo3(signature = (json, costs = None))]
+    fn from_json(py: Python<'_>, json: &str, costs: Option<&str>) -> PyResult<Self> {
+        let space = SearchSpace::from_json(json).map_err(|error| to_py(py, error))?;
+        let Some(costs) = costs else { return PySpace::new(py, space) };
+        let costs = serde_json::from_str(costs)
+            .map_err(|e| Error::Space(format!("the text is not the costs of a space: {e}")))
+            .and_then(|metrics| Costs::new(Arc::new(space), metrics));
+        PySpace::with(py, Arc::new(costs.map_err(|error| to_py(py, error))?))
     }
 
     fn __or__(&self, py: Python<'_>, other: &PySpace) -> PyResult<Self> {
-        PySpace::new(py, self.space().join(other.space()).map_err(|error| to_py(py, error))?)
+        let space = Arc::new(self.space().join(other.space()).map_err(|error| to_py(py, error))?);
+        if self.handle.costs.is_none() && other.handle.costs.is_none() {
+            return Ok(PySpace { handle: SpaceHandle::of(py, space, None)? });
+        }
+        let costs = |side: &PySpace| match &side.handle.costs {
+            Some(costs) => Ok(Arc::clone(costs)),
+            None => Costs::new(Arc::clone(&side.handle.space), vec![]).map(Arc::new),
+        };
+        let joined = costs(self).and_then(|ours| ours.joined(&*costs(other)?, space));
+        PySpace::with(py, Arc::new(joined.map_err(|error| to_py(py, error))?))
     }
 
     fn __len__(&self) -> usize {
@@ -545,8 +699,13 @@ impl PySpace {
         slf
     }
 
-    fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<(PyObject, (String,))> {
-        Ok((slf.getattr("from_json")?.unbind(), (slf.get().to_json(),)))
+    fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<(PyObject, (String, Option<String>))> {
+        let json = |costs: &Arc<Costs>| {
+            serde_json::to_string(costs.metrics())
+                .map_err(|e| to_py(slf.py(), Error::Internal(e.to_string())))
+        };
+        let costs = slf.get().handle.costs.as_ref().map(json).transpose()?;
+        Ok((slf.getattr("from_json")?.unbind(), (slf.get().to_json(), costs)))
     }
 }
 
@@ -675,7 +834,9 @@ impl PyPoint {
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let py = slf.py();
-        let space = Bound::new(py, slf.get().space())?;
+        // Without its costs: they are many times the size of a point.
+        let space = SpaceHandle::of(py, Arc::clone(&slf.get().handle.space), None)?;
+        let space = Bound::new(py, PySpace { handle: space })?;
         let values = PyDict::new(py);
         for item in slf.get().items(py)?.iter() {
             let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;

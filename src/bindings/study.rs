@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::benchmark::PyBenchmark;
 use super::space::{PyPoint, PySpace, SpaceHandle};
-use super::{enter, to_py};
+use super::{cost, enter, to_py};
 use crate::benchmark::Benchmark;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
@@ -107,10 +107,11 @@ impl PyStudy {
         let handle = Arc::clone(&space.get().handle);
         let goals = Goals::new(read_objectives(objectives)?, read_constraints(constraints)?)
             .map_err(|error| to_py(py, error))?;
+        let feasible = cost::feasible_for(py, &handle, &goals)?;
         let desk = Desk::new(py, handle, goals.clone());
         let algorithm = read_algorithm(algorithm, &desk)?;
         let space = Arc::clone(&desk.handle.space);
-        let study = enter(py, || Study::create(Setup { space, goals, algorithm, seed, storage }))?;
+        let study = enter(py, || Study::create(Setup { space, goals, feasible, algorithm, seed, storage }))?;
         let study = PyStudy { study: Arc::new(study), desk };
         study.learn_names(py)?;
         Ok(study)
@@ -963,7 +964,7 @@ fn number_in(value: &Bound<'_, PyAny>) -> PyResult<f64> {
 }
 
 /// `"None"`, `"a str ('abc')"`: what was given, for an error text.
-fn described(value: &Bound<'_, PyAny>) -> String {
+pub(super) fn described(value: &Bound<'_, PyAny>) -> String {
     if value.is_none() {
         return "None".into();
     }

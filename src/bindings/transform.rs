@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use numpy::{IntoPyArray as _, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyDict;
@@ -12,16 +11,16 @@ use pyo3_tch::PyTensor;
 use pythonize::{depythonize, pythonize};
 use safetensors::{Dtype, tensor::TensorView};
 
+use super::enter;
 use super::space::{PyPoint, PySpace};
-use super::{enter, to_py};
+use crate::cost::Costs;
 use crate::error::Error;
-use crate::network::{Cost, CostModel, METRICS, Network};
+use crate::network::{Cost, Network};
 use crate::transform::state::{Grow, Slice, State, WeightMap as _};
 use crate::transform::{AppliedRule, RewritePlan, rewrite};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyPlan>()?;
-    module.add_class::<PyCostModel>()?;
     module.add_function(wrap_pyfunction!(plan_rewrite, module)?)?;
     module.add_function(wrap_pyfunction!(write_safetensors, module)?)
 }
@@ -32,17 +31,34 @@ pub(crate) struct PyPlan {
     plan: RewritePlan,
     network: Network,
     rules: Vec<AppliedRule>,
+    tried: HashMap<String, String>,
     space: Py<PySpace>,
 }
 
-/// Plans a rewrite: network and rules are plain records (dicts and lists).
+/// Plans a rewrite: network and rules are plain records (dicts and lists); `tried` has decisions that must stay closed,
+/// by name, and why.
 #[pyfunction]
-fn plan_rewrite(py: Python<'_>, network: &Bound<'_, PyAny>, rules: &Bound<'_, PyAny>) -> PyResult<PyPlan> {
+#[pyo3(signature = (network, rules, tried = None))]
+fn plan_rewrite(
+    py: Python<'_>,
+    network: &Bound<'_, PyAny>,
+    rules: &Bound<'_, PyAny>,
+    tried: Option<HashMap<String, String>>,
+) -> PyResult<PyPlan> {
     let network: Network = depythonize(network)?;
     let rules: Vec<AppliedRule> = depythonize(rules)?;
-    let plan = enter(py, || rewrite(&network, &rules))?;
+    plan(py, network, rules, tried.unwrap_or_default())
+}
+
+fn plan(
+    py: Python<'_>,
+    network: Network,
+    rules: Vec<AppliedRule>,
+    tried: HashMap<String, String>,
+) -> PyResult<PyPlan> {
+    let plan = enter(py, || rewrite(&network, &rules, &tried))?;
     let space = Py::new(py, PySpace::new(py, plan.space.clone())?)?;
-    Ok(PyPlan { plan, network, rules, space })
+    Ok(PyPlan { plan, network, rules, tried, space })
 }
 
 #[pymethods]
@@ -71,6 +87,20 @@ impl PyPlan {
         Ok(pythonize(py, &self.plan.actions)?.unbind())
     }
 
+    /// One dict for each dimension of a parameter or buffer of which a part stays: holders (module path and name), dim,
+    /// runs (decision, ranges (start, length) by code, the range while inactive).
+    #[getter]
+    fn cuts(&self, py: Python<'_>) -> PyResult<PyObject> {
+        Ok(pythonize(py, &self.plan.cuts)?.unbind())
+    }
+
+    /// The plan of the same network and rules without some decisions, given by name with the reason.
+    fn without(&self, py: Python<'_>, tried: HashMap<String, String>) -> PyResult<PyPlan> {
+        let mut all = self.tried.clone();
+        all.extend(tried);
+        plan(py, self.network.clone(), self.rules.clone(), all)
+    }
+
     /// The given network as a point; None if it is not among the choices.
     #[getter]
     fn original(&self) -> Option<PyPoint> {
@@ -84,10 +114,13 @@ impl PyPlan {
         Ok(pythonize(py, &self.plan.fixed)?.unbind())
     }
 
-    /// The exact cost of every point, given the cost of each candidate op by path and name.
-    fn cost_model(&self, py: Python<'_>, candidates: &Bound<'_, PyAny>) -> PyResult<PyCostModel> {
+    /// The search space with the exact cost of every point, given the cost of each candidate op by path and name.
+    fn with_costs(&self, py: Python<'_>, candidates: &Bound<'_, PyAny>) -> PyResult<PySpace> {
         let candidates: HashMap<String, HashMap<String, Cost>> = depythonize(candidates)?;
-        Ok(PyCostModel { model: enter(py, || self.plan.cost_model(&self.network, &candidates))? })
+        let space = Arc::clone(&self.space.get().handle.space);
+        let costs =
+            enter(py, || Costs::new(space, self.plan.cost_model(&self.network, &candidates)?.metrics()))?;
+        PySpace::with(py, Arc::new(costs))
     }
 
     /// The weights of the supernet that are larger than the given ones, by path.
@@ -120,11 +153,14 @@ impl PyPlan {
         slf
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (PyObject, PyObject))> {
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyAny>, (PyObject, PyObject, HashMap<String, String>))> {
         let py = slf.py();
         let make = py.import("modularnas._core")?.getattr("plan_rewrite")?;
         let plan = slf.get();
-        Ok((make, (pythonize(py, &plan.network)?.unbind(), pythonize(py, &plan.rules)?.unbind())))
+        let (network, rules) = (pythonize(py, &plan.network)?, pythonize(py, &plan.rules)?);
+        Ok((make, (network.unbind(), rules.unbind(), plan.tried.clone())))
     }
 }
 
@@ -134,41 +170,6 @@ fn state(weights: HashMap<String, PyTensor>) -> State {
 
 fn tensors(state: State) -> HashMap<String, PyTensor> {
     state.into_iter().map(|(path, tensor)| (path, PyTensor(tensor))).collect()
-}
-
-/// The exact cost of every point of a space.
-#[pyclass(name = "CostModel", module = "modularnas._core", frozen)]
-pub(crate) struct PyCostModel {
-    model: CostModel,
-}
-
-#[pymethods]
-impl PyCostModel {
-    /// Metric to int64 array (n,), for an int32 array of codes (n, decisions).
-    fn evaluate<'py>(
-        &self,
-        py: Python<'py>,
-        indices: PyReadonlyArray2<'py, i32>,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        let rows = indices.as_array();
-        let rows = rows.as_standard_layout();
-        let slice =
-            rows.as_slice().ok_or_else(|| to_py(py, Error::Internal("indices are not contiguous".into())))?;
-        let columns = enter(py, || self.model.evaluate(slice))?;
-        let table = PyDict::new(py);
-        for (name, column) in METRICS.into_iter().zip(columns) {
-            table.set_item(name, column.into_pyarray(py))?;
-        }
-        Ok(table)
-    }
-
-    fn __copy__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __deepcopy__(slf: Py<Self>, _memo: PyObject) -> Py<Self> {
-        slf
-    }
 }
 
 /// Writes tensors, given as (name, safetensors dtype, shape, bytes), to a safetensors file.

@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cost;
 use crate::error::{Error, Result};
 use crate::space::INACTIVE;
 
@@ -83,6 +84,22 @@ impl CostModel {
         }
     }
 
+    /// The same for `Costs`, which knows bounds, feasible points and optima: one metric for each of [`METRICS`].
+    #[must_use]
+    pub fn metrics(&self) -> Vec<cost::Metric> {
+        let real = |table: &[i64]| table.iter().map(|&x| x as f64).collect();
+        let term = |term: &Term| cost::Term {
+            coefficient: term.coefficient as f64,
+            factors: term.factors.iter().map(|(decision, table)| (*decision, real(table))).collect(),
+        };
+        let of = |metric| self.terms.iter().filter(move |term| term.metric == metric).map(term).collect();
+        METRICS
+            .iter()
+            .enumerate()
+            .map(|(metric, name)| cost::Metric { name: (*name).to_string(), terms: of(metric) })
+            .collect()
+    }
+
     /// The costs of points given as rows of codes: one column a metric of [`METRICS`].
     ///
     /// # Errors
@@ -147,6 +164,23 @@ mod tests {
         assert_eq!(params, [10, 28, 60]);
         assert_eq!(macs, [100; 3]);
         assert_eq!(bytes, [0; 3]);
+    }
+
+    #[test]
+    fn as_metrics_it_gives_the_same_values() {
+        use crate::space::{Decision, Domain, Label, SearchSpace};
+        let choice = |name: &str| Decision::new(name, Domain::Categorical([0, 1].map(Label::Int).to_vec()));
+        let inner = choice("inner").active_if("outer", vec![Label::Int(1)]);
+        let space = SearchSpace::new(vec![choice("outer"), inner]).unwrap();
+        let mut model = CostModel::new(2);
+        let conditions = [(0, vec![0, 1].into()), (1, vec![9, 25].into()), (0, vec![3, 4].into())];
+        model.push_cost(-1, Cost { params: 3, macs: 70, activation_bytes: 8 }, &conditions);
+        model.push_cost(1, Cost { params: 1_000, macs: 10_000, activation_bytes: 64 }, &[]);
+        let costs = cost::Costs::new(space.into(), model.metrics()).unwrap();
+        let rows = [0, INACTIVE, 1, 0, 1, 1];
+        let whole = |column: Vec<f64>| column.into_iter().map(|x| x as i64).collect::<Vec<i64>>();
+        let columns: Vec<Vec<i64>> = costs.evaluate(&rows).unwrap().into_iter().map(whole).collect();
+        assert_eq!(columns, model.evaluate(&rows).unwrap());
     }
 
     #[test]

@@ -4,10 +4,16 @@
 //! room knows the space (a cost depends on decisions) and nothing of rules, weights or torch.
 
 mod cost;
+mod coupling;
+mod flow;
+mod size;
 
 use serde::{Deserialize, Serialize};
 
 pub use cost::{Cost, CostModel, METRICS, Term};
+pub use coupling::{Coupling, Demands, Segment, Width};
+pub use flow::{Axis, Call, CostItem, Flow, Layer, Parameter, Step};
+pub use size::{Size, product};
 
 use crate::error::{Error, Result};
 
@@ -16,6 +22,9 @@ use crate::error::{Error, Result};
 pub struct Network {
     /// The modules.
     pub nodes: Vec<Node>,
+    /// What one forward did.
+    #[serde(default)]
+    pub flow: Flow,
 }
 
 /// One module.
@@ -28,10 +37,8 @@ pub struct Node {
     /// What it computes, as far as rules can vary it.
     #[serde(flatten)]
     pub kind: Kind,
-    /// What it and everything below it cost in one traced forward.
-    pub cost: Cost,
-    /// The shape of its output in each call of that forward, batch first; empty if it did not run.
-    pub outputs: Vec<Vec<u64>>,
+    /// The modules without which it does not run: itself and whatever holds every use of it.
+    pub within: Vec<usize>,
 }
 
 /// What a module computes.
@@ -77,12 +84,25 @@ impl Network {
             .ok_or_else(|| Error::Network(format!("the network has no module '{path}'")))
     }
 
-    /// The network itself.
-    ///
-    /// # Errors
-    /// [`Error::Network`] if there are no records.
-    pub fn root(&self) -> Result<&Node> {
-        self.nodes.first().ok_or_else(|| Error::Network("the network has no modules".into()))
+    /// The modules directly below one, in order.
+    #[must_use]
+    pub fn children(&self, node: usize) -> Vec<usize> {
+        let path = &self.nodes[node].path;
+        let depth = if path.is_empty() { 0 } else { path.split('.').count() };
+        let below = |other: &Node| {
+            is_within(&other.path, path)
+                && !other.path.is_empty()
+                && other.path.split('.').count() == depth + 1
+        };
+        (0..self.nodes.len()).filter(|&other| below(&self.nodes[other])).collect()
+    }
+
+    /// The parameter or buffer of this name that a module has, as an index of [`Flow::parameters`].
+    #[must_use]
+    pub fn parameter(&self, node: usize, name: &str) -> Option<usize> {
+        let holds =
+            |parameter: &Parameter| parameter.holders.iter().any(|(n, known)| *n == node && known == name);
+        self.flow.parameters.iter().position(holds)
     }
 }
 

@@ -36,7 +36,7 @@ impl<Elect: Fn(&[Individual], &[i128], &mut Rng) -> usize> Ageing<Elect> {
         let started = cx.next + offset as u64 >= self.population as u64;
         if !started || self.alive.is_empty() {
             proposal.parent = None;
-            cx.space.draw_into(&mut proposal.point, rng);
+            cx.draw_into(&mut proposal.point, rng);
             return;
         }
         let parent = &self.alive[(self.elect)(&self.alive, &self.keys, rng)];

@@ -166,7 +166,7 @@ impl SearchAlgorithm for Promotion {
             }
         }
         for i in proposals.len()..count {
-            let point = cx.space.draw(&mut cx.rng(i));
+            let point = cx.draw(&mut cx.rng(i));
             proposals.push(Proposal { fidelity: self.rungs.fidelity(0), ..Proposal::new(point) });
         }
         Ok(proposals)

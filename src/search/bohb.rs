@@ -123,11 +123,11 @@ impl SearchAlgorithm for Guided {
         Ok(self.brackets.ask(cx, count, |i| {
             let rng = &mut cx.rng(i);
             if rng.random::<f64>() < self.settings.random_fraction {
-                return cx.space.draw(rng);
+                return cx.draw(rng);
             }
             match densities.get_or_init(|| self.densities(cx.space)) {
                 Some(densities) => self.guided(densities, rng),
-                None => cx.space.draw(rng),
+                None => cx.draw(rng),
             }
         }))
     }

@@ -176,7 +176,8 @@ mod tests {
         let (mut running, mut told) = (Vec::<Trial>::new(), Vec::<Trial>::new());
         let mut next = 0;
         while told.len() < trials {
-            let cx = Context { space: &space, goals: &goals, seed: 1, next, running: &running };
+            let cx =
+                Context { space: &space, goals: &goals, seed: 1, next, running: &running, feasible: None };
             let asked = brackets.ask(&cx, pending + 1 - running.len(), |i| space.draw(&mut cx.rng(i)));
             assert_eq!(asked.len(), pending + 1 - running.len(), "somebody has to wait");
             for Proposal { point, fidelity, parent } in asked {
@@ -187,8 +188,10 @@ mod tests {
             let loss = trial.point.codes().iter().map(|&code| f64::from(code)).sum();
             let done = Outcome::Complete(Measurement { values: [loss].into() });
             trial.outcome = Some(if fails(&trial) { Outcome::Failed(String::new()) } else { done });
-            brackets
-                .tell(&Context { space: &space, goals: &goals, seed: 1, next, running: &running }, &trial);
+            brackets.tell(
+                &Context { space: &space, goals: &goals, seed: 1, next, running: &running, feasible: None },
+                &trial,
+            );
             told.push(trial);
         }
         told

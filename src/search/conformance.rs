@@ -70,7 +70,7 @@ pub(crate) fn search(
     let mut algorithm = settings.build(space, &goals).unwrap();
     let mut told = Vec::new();
     for next in 0..trials {
-        let cx = Context { space, goals: &goals, seed, next, running: &[] };
+        let cx = Context { space, goals: &goals, seed, next, running: &[], feasible: None };
         let Some(proposal) = algorithm.ask(&cx, 1).unwrap().pop() else { break };
         space.check(&proposal.point).unwrap();
         let outcome = Some(Outcome::Complete(Measurement { values: losses(&proposal.point).into() }));
@@ -158,7 +158,7 @@ pub(crate) fn run(
     let (mut running, mut told): (Vec<Trial>, Vec<Trial>) = (Vec::new(), Vec::new());
     let mut next = 0;
     while (told.len() as u64) < trials {
-        let cx = Context { space, goals, seed, next, running: &running };
+        let cx = Context { space, goals, seed, next, running: &running, feasible: None };
         let proposals = algorithm.ask(&cx, 1).unwrap();
         assert!(proposals.len() <= 1, "more proposals than asked for");
         let dry = proposals.is_empty();
@@ -180,7 +180,7 @@ pub(crate) fn run(
         if running.len() > pending || dry {
             let mut trial = running.remove(0);
             trial.outcome = Some(evaluate(space, &trial));
-            let cx = Context { space, goals, seed, next, running: &running };
+            let cx = Context { space, goals, seed, next, running: &running, feasible: None };
             algorithm.tell(&cx, std::slice::from_ref(&trial)).unwrap();
             told.push(trial);
         }
@@ -213,7 +213,14 @@ fn replaying_the_told_trials_restores_an_algorithm() {
             let goals = one_loss();
             let mut original = create(entry, &space, &goals);
             let told = run(&mut *original, &space, &goals, 5, 50, 0);
-            let cx = Context { space: &space, goals: &goals, seed: 5, next: told.len() as u64, running: &[] };
+            let cx = Context {
+                space: &space,
+                goals: &goals,
+                seed: 5,
+                next: told.len() as u64,
+                running: &[],
+                feasible: None,
+            };
             let expected = original.ask(&cx, 3).unwrap();
             assert_eq!(expected, original.ask(&cx, 3).unwrap(), "{}: ask changed the state", entry.name);
             let mut into = Proposal { parent: Some(7), ..Proposal::new(space.sample(0, 0)) };
@@ -259,7 +266,14 @@ fn several_objectives_under_a_constraint_are_taken() {
             let Ok(mut algorithm) = (entry.create)(&serde_json::json!({}), &space, &goals) else { continue };
             let mut row = Vec::new();
             for round in 0..70_u64 {
-                let cx = Context { space: &space, goals: &goals, seed: 3, next: round * 5, running: &[] };
+                let cx = Context {
+                    space: &space,
+                    goals: &goals,
+                    seed: 3,
+                    next: round * 5,
+                    running: &[],
+                    feasible: None,
+                };
                 let trials: Vec<Trial> = (cx.next..)
                     .zip(algorithm.ask(&cx, 5).unwrap())
                     .map(|(id, Proposal { point, fidelity, parent })| {

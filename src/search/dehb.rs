@@ -185,7 +185,7 @@ impl Evolving {
         let rng = &mut cx.rng(offset);
         let job = self.job(cx.next + offset as u64);
         let fidelity = self.rungs.fidelity(job.rung);
-        let random = |rng: &mut Rng| Proposal { fidelity, ..Proposal::new(cx.space.draw(rng)) };
+        let random = |rng: &mut Rng| Proposal { fidelity, ..Proposal::new(cx.draw(rng)) };
         if let (Kind::Promotion, Some(below)) = (&job.kind, job.rung.checked_sub(1)) {
             let free = |one: &&Individual| !self.promoted.contains(&one.id) && !taken.contains(&one.id);
             return match self.best(below, usize::MAX).into_iter().find(free) {

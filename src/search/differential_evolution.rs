@@ -149,7 +149,7 @@ impl SearchAlgorithm for Differences {
                     let point = child(cx.space, &target.point, [&a.point, &b.point, &c.point], rates, rng);
                     Proposal { parent: Some(target.id), ..Proposal::new(point) }
                 }
-                _ => Proposal::new(cx.space.draw(rng)),
+                _ => Proposal::new(cx.draw(rng)),
             }
         };
         Ok((0..count).map(propose).collect())

@@ -118,7 +118,7 @@ impl SearchAlgorithm for WorstDies {
             let rng = &mut cx.rng(offset);
             let started = cx.next + offset as u64 >= self.population as u64;
             if !started || self.alive.is_empty() {
-                return Proposal::new(cx.space.draw(rng));
+                return Proposal::new(cx.draw(rng));
             }
             let parent = self.parent(objectives, rng);
             let point = if self.variation.crossover_rate == 0.0 && self.variation.mutation_rate.is_none() {

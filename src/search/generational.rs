@@ -62,7 +62,7 @@ impl<S: Survival> SearchAlgorithm for Generational<S> {
         let propose = |offset: usize| {
             let rng = &mut cx.rng(offset);
             if self.parents.is_empty() {
-                return Proposal::new(cx.space.draw(rng));
+                return Proposal::new(cx.draw(rng));
             }
             let mut pick = || &self.parents[self.selection.pick(self.parents.len(), self.sample, rng)];
             let (a, b) = (pick(), pick());

@@ -139,7 +139,14 @@ mod tests {
         let algorithm = settings.build(space, &goals).unwrap();
         let mut points = Vec::new();
         loop {
-            let cx = Context { space, goals: &goals, seed, next: points.len() as u64, running: &[] };
+            let cx = Context {
+                space,
+                goals: &goals,
+                seed,
+                next: points.len() as u64,
+                running: &[],
+                feasible: None,
+            };
             let proposals = algorithm.ask(&cx, 7).unwrap();
             if proposals.is_empty() {
                 return points;
@@ -187,7 +194,7 @@ mod tests {
             let space = grid(200, 7);
             let goals = one_loss();
             let algorithm = Grid::default().build(&space, &goals).unwrap();
-            let cx = Context { space: &space, goals: &goals, seed: 1, next: 0, running: &[] };
+            let cx = Context { space: &space, goals: &goals, seed: 1, next: 0, running: &[], feasible: None };
             algorithm.ask(&cx, 100).unwrap()
         };
         let mean: f64 = points.iter().map(|p| p.point.codes().iter().sum::<i32>()).sum::<i32>().into();

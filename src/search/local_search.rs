@@ -172,7 +172,7 @@ impl SearchAlgorithm for Climb {
         let mut position = self.cursor.clone();
         while proposals.len() < count {
             if self.size.is_none() {
-                proposals.push(Proposal::new(cx.space.draw(&mut cx.rng(proposals.len()))));
+                proposals.push(Proposal::new(cx.draw(&mut cx.rng(proposals.len()))));
                 continue;
             }
             let Some(point) = self.numbered(cx.space, cx.seed, &position)? else { break };

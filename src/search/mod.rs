@@ -70,9 +70,10 @@ pub use reinforce::Reinforce;
 pub use simulated_annealing::SimulatedAnnealing;
 pub use successive_halving::SuccessiveHalving;
 
+use crate::cost::Feasible;
 use crate::error::{Error, Result, suggest};
 use crate::rng::{Rng, stream};
-use crate::space::SearchSpace;
+use crate::space::{Point, SearchSpace};
 use crate::trial::{Goals, Proposal, Trial, TrialId};
 
 /// What an algorithm may look at.
@@ -87,6 +88,8 @@ pub struct Context<'a> {
     pub next: TrialId,
     /// Trials asked for and not yet told; for `ask` only.
     pub running: &'a [Trial],
+    /// The points that keep those constraints whose costs are known in closed form, if there are such constraints.
+    pub feasible: Option<&'a Feasible>,
 }
 
 impl Context<'_> {
@@ -95,6 +98,23 @@ impl Context<'_> {
     #[inline]
     pub fn rng(&self, offset: usize) -> Rng {
         stream(self.seed, self.next + offset as u64, "ask")
+    }
+
+    /// A random point: one of the feasible ones, where they are known.
+    #[must_use]
+    pub fn draw(&self, rng: &mut Rng) -> Point {
+        match self.feasible {
+            Some(feasible) => feasible.draw(rng),
+            None => self.space.draw(rng),
+        }
+    }
+
+    /// [`Context::draw`], written over another point of the space.
+    pub fn draw_into(&self, point: &mut Point, rng: &mut Rng) {
+        match self.feasible {
+            Some(feasible) => *point = feasible.draw(rng),
+            None => self.space.draw_into(point, rng),
+        }
     }
 }
 

@@ -218,7 +218,7 @@ impl SearchAlgorithm for Decomposed {
             let trial = cx.next + offset as u64;
             let started = trial >= self.weights.len() as u64;
             match self.parents(cx.seed, trial, rng).filter(|_| started) {
-                None => Proposal::new(cx.space.draw(&mut cx.rng(offset))),
+                None => Proposal::new(cx.draw(&mut cx.rng(offset))),
                 Some((a, b)) => Proposal {
                     parent: Some(a.id),
                     ..Proposal::new(self.variation.child(cx.space, &a.point, &b.point, rng))

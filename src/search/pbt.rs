@@ -77,7 +77,7 @@ struct Population {
 }
 
 impl Population {
-    fn member(&self, space: &SearchSpace, slot: usize, rng: &mut Rng) -> Proposal {
+    fn member(&self, cx: &Context<'_>, slot: usize, rng: &mut Rng) -> Proposal {
         let Pbt { population, generations, truncation, resample } = self.settings;
         let fidelity = if self.generation + 1 == generations {
             Fidelity::Full
@@ -85,14 +85,14 @@ impl Population {
             Fidelity::Partial((self.generation + 1) as f64 / generations as f64)
         };
         if self.last.is_empty() {
-            return Proposal { fidelity, ..Proposal::new(space.draw(rng)) };
+            return Proposal { fidelity, ..Proposal::new(cx.draw(rng)) };
         }
         let cut = (population as f64 * truncation) as usize;
         if let Some(own) = self.last.get(slot).filter(|_| slot < population - cut) {
             return Proposal { point: own.point.clone(), fidelity, parent: Some(own.id) };
         }
         let better = &self.last[rng.random_range(0..cut.clamp(1, self.last.len()))];
-        Proposal { point: explore(space, &better.point, resample, rng), fidelity, parent: Some(better.id) }
+        Proposal { point: explore(cx.space, &better.point, resample, rng), fidelity, parent: Some(better.id) }
     }
 }
 
@@ -130,7 +130,7 @@ impl SearchAlgorithm for Population {
         // Members are asked for in the order of their slots, so those that are out or told say which slot is next.
         let first = self.told + cx.running.len();
         let slots = first..self.settings.population.min(first + count);
-        Ok(slots.map(|slot| self.member(cx.space, slot, &mut cx.rng(slot - first))).collect())
+        Ok(slots.map(|slot| self.member(cx, slot, &mut cx.rng(slot - first))).collect())
     }
 
     fn tell(&mut self, cx: &Context<'_>, finished: &[Trial]) -> Result<()> {
@@ -219,7 +219,7 @@ mod tests {
     fn an_ask_beyond_the_generation_gives_fewer() {
         let (space, goals) = (grid(2, 3), super::super::conformance::one_loss());
         let algorithm = Pbt { population: 4, ..Pbt::default() }.build(&space, &goals).unwrap();
-        let cx = Context { space: &space, goals: &goals, seed: 0, next: 0, running: &[] };
+        let cx = Context { space: &space, goals: &goals, seed: 0, next: 0, running: &[], feasible: None };
         assert_eq!(algorithm.ask(&cx, 9).unwrap().len(), 4);
     }
 }

@@ -30,11 +30,11 @@ struct Memoryless;
 
 impl SearchAlgorithm for Memoryless {
     fn ask(&self, cx: &Context<'_>, count: usize) -> Result<Vec<Proposal>> {
-        Ok((0..count).map(|i| Proposal::new(cx.space.draw(&mut cx.rng(i)))).collect())
+        Ok((0..count).map(|i| Proposal::new(cx.draw(&mut cx.rng(i)))).collect())
     }
 
     fn ask_into(&self, cx: &Context<'_>, proposal: &mut Proposal) -> Result<bool> {
-        cx.space.draw_into(&mut proposal.point, &mut cx.rng(0));
+        cx.draw_into(&mut proposal.point, &mut cx.rng(0));
         (proposal.fidelity, proposal.parent) = (Fidelity::Full, None);
         Ok(true)
     }

@@ -77,7 +77,7 @@ mod tests {
         let mut algorithm = settings.build(&space, &goals).unwrap();
         let mut best = f64::NEG_INFINITY;
         for next in 0..trials {
-            let cx = Context { space: &space, goals: &goals, seed, next, running: &[] };
+            let cx = Context { space: &space, goals: &goals, seed, next, running: &[], feasible: None };
             let proposal = algorithm.ask(&cx, 1).unwrap().remove(0);
             let sum: f64 = proposal.point.codes().iter().map(|&c| f64::from(c)).sum();
             best = best.max(sum);

@@ -120,7 +120,7 @@ impl SearchAlgorithm for Walk {
             let rng = &mut cx.rng(offset);
             let started = cx.next + offset as u64 >= self.settings.starts as u64;
             match self.here.as_ref().filter(|_| started) {
-                None => Proposal::new(cx.space.draw(rng)),
+                None => Proposal::new(cx.draw(rng)),
                 Some(here) => Proposal {
                     parent: Some(here.id),
                     ..Proposal::new(mutate::one_step(cx.space, &here.point, mutate::POLYNOMIAL_INDEX, rng))

@@ -55,7 +55,7 @@ pub(super) struct Halving(pub(super) Brackets);
 
 impl SearchAlgorithm for Halving {
     fn ask(&self, cx: &Context<'_>, count: usize) -> Result<Vec<Proposal>> {
-        Ok(self.0.ask(cx, count, |i| cx.space.draw(&mut cx.rng(i))))
+        Ok(self.0.ask(cx, count, |i| cx.draw(&mut cx.rng(i))))
     }
 
     fn tell(&mut self, cx: &Context<'_>, finished: &[Trial]) -> Result<()> {

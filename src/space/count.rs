@@ -74,14 +74,18 @@ impl SearchSpace {
         (0..self.len()).filter(|&i| self.gates[i].is_none())
     }
 
-    /// The children that a value activates.
-    pub(super) fn activated(&self, parent: usize, code: i32) -> impl DoubleEndedIterator<Item = usize> {
+    /// The decisions that a value of a decision activates by itself, in declared order.
+    pub fn activated(&self, parent: usize, code: i32) -> impl DoubleEndedIterator<Item = usize> {
         self.children[parent].iter().copied().filter(move |&child| {
             self.gates[child].as_ref().is_some_and(|gate| gate.codes.binary_search(&code).is_ok())
         })
     }
 
-    fn tree_size(&self, i: usize) -> Result<&BigUint> {
+    /// The number of sub-points of a decision and all below it, while it is active.
+    ///
+    /// # Errors
+    /// [`Error::Space`] if a real decision is among them.
+    pub fn tree_size(&self, i: usize) -> Result<&BigUint> {
         self.sizes[i].as_ref().ok_or_else(|| self.not_countable())
     }
 

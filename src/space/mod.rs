@@ -224,6 +224,12 @@ impl SearchSpace {
         self.gates[decision].as_ref().is_none_or(|gate| gate.opens(codes))
     }
 
+    /// The decision that the activity of a decision depends on.
+    #[must_use]
+    pub fn parent(&self, decision: usize) -> Option<usize> {
+        self.gates[decision].as_ref().map(|gate| gate.parent)
+    }
+
     /// Whether the activity of others depends on a decision.
     #[must_use]
     pub fn decides(&self, decision: usize) -> bool {

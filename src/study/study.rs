@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::history::History;
 use super::identity::Identity;
 use super::store::{Owner, Store, StoredOutcome};
+use crate::cost::Feasible;
 use crate::error::{Error, Result};
 use crate::search::{self, Context, SearchAlgorithm};
 use crate::space::SearchSpace;
@@ -49,6 +50,8 @@ pub struct Setup {
     pub space: Arc<SearchSpace>,
     /// What it is after.
     pub goals: Goals,
+    /// The points to draw from at random, if constraints on costs in closed form say which; else all.
+    pub feasible: Option<Feasible>,
     /// How it searches.
     pub algorithm: Algorithm,
     /// The only source of its randomness.
@@ -92,7 +95,7 @@ impl Study {
     /// [`Error::Study`] if the file holds another study, saying where it differs; [`Error::Storage`] if it cannot be
     /// read or written.
     pub fn create(setup: Setup) -> Result<Study> {
-        let Setup { space, goals, algorithm, seed, storage } = setup;
+        let Setup { space, goals, feasible, algorithm, seed, storage } = setup;
         let Algorithm { name, settings, state } = algorithm;
         let store = match storage {
             None => None,
@@ -104,6 +107,7 @@ impl Study {
                 metrics: goals.metrics().to_vec(),
                 space: Arc::clone(&space),
                 goals: goals.clone(),
+                feasible,
                 seed,
                 algorithm: state,
                 running: VecDeque::new(),
@@ -490,6 +494,7 @@ impl Books {
 struct Memory {
     space: Arc<SearchSpace>,
     goals: Goals,
+    feasible: Option<Feasible>,
     seed: u64,
     algorithm: Box<dyn SearchAlgorithm>,
     history: History,
@@ -506,7 +511,14 @@ impl Memory {
     fn propose(&mut self, count: usize) -> Result<Vec<Trial>> {
         let next = self.history.len();
         let running = self.running.make_contiguous();
-        let context = Context { space: &self.space, goals: &self.goals, seed: self.seed, next, running };
+        let context = Context {
+            space: &self.space,
+            goals: &self.goals,
+            seed: self.seed,
+            next,
+            running,
+            feasible: self.feasible.as_ref(),
+        };
         let proposals = self.algorithm.ask(&context, count)?;
         if proposals.len() > count {
             return Err(Error::Search(format!(
@@ -563,6 +575,7 @@ impl Memory {
             seed: self.seed,
             next: self.told,
             running: &[],
+            feasible: self.feasible.as_ref(),
         };
         self.algorithm.tell(&context, told)
     }
@@ -694,7 +707,7 @@ pub(super) mod tests {
     }
 
     fn create(algorithm: Algorithm, goals: Goals, storage: Option<PathBuf>, seed: u64) -> Result<Study> {
-        Study::create(Setup { space: Arc::new(digits()), goals, algorithm, seed, storage })
+        Study::create(Setup { space: Arc::new(digits()), goals, feasible: None, algorithm, seed, storage })
     }
 
     fn named(name: &str) -> Algorithm {

@@ -1,14 +1,15 @@
 //! From rules and a network to a search space, and to what each point does to each module.
 //!
-//! A module that several rules open in different ways nests: a choice of ops is outermost, and everything inside the
-//! given module exists only while its op is `"original"`. So any rules combine, and the cost stays exact.
+//! A module that several rules open in different ways nests: what may be left out or replaced is a region, and
+//! everything inside it is decided only while it is there. So any rules combine, and the cost stays exact: it is a sum
+//! over everything that was traced of products of sizes, each size a function of decisions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::rule::{AppliedRule, Effect, ORIGINAL, Opening};
 
 use crate::error::{Error, Result};
-use crate::network::{Cost, CostModel, Kind, Network, Node, Term, is_within};
+use crate::network::{Axis, Cost, CostModel, Coupling, Demands, Kind, Network, Segment, Size, product};
 use crate::space::{Decision, INACTIVE, Label, Point, SearchSpace};
 
 /// What a decision does to its module.
@@ -35,14 +36,37 @@ pub enum Action {
         /// The name of each code.
         candidates: Vec<String>,
     },
+    /// The first channels of a layer stay, and with them those of everything coupled with it.
+    Width {
+        /// The first module that makes the channels.
+        path: String,
+        /// The decision.
+        decision: usize,
+        /// The channels of each code.
+        channels: Vec<u64>,
+        /// The modules whose channels are the same.
+        with: Vec<String>,
+    },
+    /// The first blocks of a stage stay, the others pass on what they are given.
+    Depth {
+        /// The stage: the module that holds the blocks, or the first block.
+        path: String,
+        /// The decision.
+        decision: usize,
+        /// For each block that may be left out: its path, and whether it stays at each code.
+        blocks: Vec<(String, Vec<bool>)>,
+    },
 }
 
 impl Action {
-    /// The module that it changes.
+    /// The module that it changes, or that names it.
     #[must_use]
     pub fn path(&self) -> &str {
         match self {
-            Action::Kernel { path, .. } | Action::Choice { path, .. } => path,
+            Action::Kernel { path, .. }
+            | Action::Choice { path, .. }
+            | Action::Width { path, .. }
+            | Action::Depth { path, .. } => path,
         }
     }
 
@@ -50,8 +74,61 @@ impl Action {
     #[must_use]
     pub fn decision(&self) -> usize {
         match self {
-            Action::Kernel { decision, .. } | Action::Choice { decision, .. } => *decision,
+            Action::Kernel { decision, .. }
+            | Action::Choice { decision, .. }
+            | Action::Width { decision, .. }
+            | Action::Depth { decision, .. } => *decision,
         }
+    }
+}
+
+/// Which positions of one dimension of a parameter or buffer stay.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Cut {
+    /// Every module that has the tensor, and the name there.
+    pub holders: Vec<(String, String)>,
+    /// The dimension.
+    pub dim: usize,
+    /// What stays of it, in order.
+    pub runs: Vec<Run>,
+}
+
+/// Successive positions of which a range stays.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Run {
+    /// The decision; `None`: one range for every point.
+    pub decision: Option<usize>,
+    /// Start and length of what stays at each code.
+    pub ranges: Vec<(u64, u64)>,
+    /// What stays while the decision is inactive.
+    pub inactive: (u64, u64),
+}
+
+impl Run {
+    /// What stays for the codes of a point.
+    #[must_use]
+    pub fn range(&self, codes: &[i32]) -> (u64, u64) {
+        match self.decision.map(|decision| codes[decision]) {
+            None => self.inactive,
+            Some(INACTIVE) => self.inactive,
+            Some(code) => self.ranges[code as usize],
+        }
+    }
+}
+
+impl Cut {
+    /// What stays for the codes of a point: start and length of maximal ranges.
+    #[must_use]
+    pub fn ranges(&self, codes: &[i32]) -> Vec<(u64, u64)> {
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for (start, length) in self.runs.iter().map(|run| run.range(codes)).filter(|&(_, length)| length > 0)
+        {
+            match ranges.last_mut() {
+                Some((last, known)) if *last + *known == start => *known += length,
+                _ => ranges.push((start, length)),
+            }
+        }
+        ranges
     }
 }
 
@@ -73,56 +150,87 @@ pub struct RewritePlan {
     pub space: SearchSpace,
     /// One for each decision, in the same order; outer modules before inner ones.
     pub actions: Vec<Action>,
+    /// What stays of parameters and buffers.
+    pub cuts: Vec<Cut>,
     /// The given network as a point; `None` if it is not among the choices.
     pub original: Option<Point>,
     /// What could not be opened.
     pub fixed: Vec<Fixed>,
+    /// The cost of everything traced; candidates come later.
+    base: CostModel,
+    regions: Vec<Region>,
 }
 
-/// Applies rules to a network.
+/// A module that is part of the network only for some codes of a decision.
+#[derive(Clone, Debug)]
+struct Region {
+    node: usize,
+    decision: usize,
+    present: Vec<bool>,
+}
+
+impl Region {
+    fn condition(&self) -> (usize, Box<[i64]>) {
+        (self.decision, self.present.iter().map(|&here| i64::from(here)).collect())
+    }
+}
+
+/// What a rule opened, before decisions have numbers.
+struct Opened {
+    /// The module that names the decision.
+    node: usize,
+    rule: usize,
+    opening: Opening,
+    target: Target,
+}
+
+enum Target {
+    Module,
+    /// Index of the width.
+    Width(usize),
+    /// The blocks that may be left out, by node, and how many others come before in the stage.
+    Blocks(Vec<usize>),
+}
+
+/// Applies rules to a network. `tried` are decisions that were tried and must stay closed, with the reason.
 ///
 /// # Errors
 /// [`Error::Rule`] if a rule opens nothing, if two rules open the same module in the same way, or if a slot of the
 /// user's is opened by no rule.
-pub fn rewrite(network: &Network, rules: &[AppliedRule]) -> Result<RewritePlan> {
-    let mut openings: HashMap<&str, Vec<(usize, Opening)>> = HashMap::new();
-    let mut fixed = Vec::new();
-    let nodes: HashMap<&str, &Node> = network.nodes.iter().map(|node| (node.path.as_str(), node)).collect();
+pub fn rewrite(
+    network: &Network,
+    rules: &[AppliedRule],
+    tried: &HashMap<String, String>,
+) -> Result<RewritePlan> {
+    let nodes: HashMap<&str, usize> =
+        network.nodes.iter().enumerate().map(|(i, node)| (node.path.as_str(), i)).collect();
+    let mut planner = Planner {
+        network,
+        rules,
+        tried,
+        nodes,
+        opened: Vec::new(),
+        n_opened: vec![0; rules.len()],
+        fixed: Vec::new(),
+    };
+    planner.modules()?;
+    planner.stages()?;
+    let coupling = planner.widths()?;
     for (number, applied) in rules.iter().enumerate() {
-        let name = applied.rule.name();
-        let mut opened = 0;
-        for path in &applied.targets {
-            let node = nodes
-                .get(path.as_str())
-                .ok_or_else(|| Error::Network(format!("the network has no module '{path}'")))?;
-            match applied.rule.open(node, applied.named) {
-                Ok(opening) => {
-                    opened += 1;
-                    let of_module = openings.entry(&node.path).or_default();
-                    if let Some((other, _)) = of_module.iter().find(|(_, o)| o.suffix == opening.suffix) {
-                        return Err(Error::Rule(format!(
-                            "rules {other} and {number} both open the {} of '{path}'; narrow one by where=",
-                            opening.suffix
-                        )));
-                    }
-                    of_module.push((number, opening));
-                }
-                Err(reason) => fixed.push(Fixed { path: path.clone(), rule: name, reason }),
-            }
-        }
-        if opened == 0 {
-            return Err(Error::Rule(nothing_opened(number, applied, &fixed)));
+        if planner.n_opened[number] == 0 {
+            return Err(Error::Rule(nothing_opened(number, applied, &planner.fixed)));
         }
     }
-    for node in &network.nodes {
-        if matches!(node.kind, Kind::Slot) && !openings.contains_key(node.path.as_str()) {
+    for (i, node) in network.nodes.iter().enumerate() {
+        let opened = |o: &Opened| o.node == i && matches!(o.opening.effect, Effect::Choice { .. });
+        if matches!(node.kind, Kind::Slot) && !planner.opened.iter().any(opened) {
             return Err(Error::Rule(format!(
                 "the slot '{}' is opened by no rule; add mn.rules.slots([...]) or widen its where=",
                 node.path
             )));
         }
     }
-    build(network, openings, fixed)
+    planner.build(coupling)
 }
 
 fn nothing_opened(number: usize, applied: &AppliedRule, fixed: &[Fixed]) -> String {
@@ -130,71 +238,458 @@ fn nothing_opened(number: usize, applied: &AppliedRule, fixed: &[Fixed]) -> Stri
     if applied.targets.is_empty() {
         return format!("rule {number} ({name}) matches no module; check its target and where=");
     }
-    let reasons: Vec<String> = fixed
-        .iter()
-        .filter(|f| applied.targets.contains(&f.path) && f.rule == name)
-        .take(3)
-        .map(|f| format!("'{}': {}", f.path, f.reason))
-        .collect();
+    let of_rule = || fixed.iter().filter(|f| applied.targets.contains(&f.path) && f.rule == name);
+    let mut reasons: Vec<String> = Vec::new();
+    let mut known = HashSet::new();
+    for f in of_rule() {
+        if reasons.len() < 3 && known.insert(&f.reason) {
+            reasons.push(format!("'{}': {}", f.path, f.reason));
+        }
+    }
+    if reasons.is_empty() {
+        reasons.push("it found nothing to vary in them".into());
+    }
     format!(
         "rule {number} ({name}) opens none of the {} modules it is meant for ({}{})",
         applied.targets.len(),
         reasons.join("; "),
-        if applied.targets.len() > 3 { "; ..." } else { "" }
+        if of_rule().count() > reasons.len() { "; ..." } else { "" }
     )
 }
 
-/// Decisions and actions in the order of the modules, inner ones conditional on the ops they are within.
-fn build(
-    network: &Network,
-    mut openings: HashMap<&str, Vec<(usize, Opening)>>,
-    mut fixed: Vec<Fixed>,
-) -> Result<RewritePlan> {
-    let mut decisions: Vec<Decision> = Vec::new();
-    let mut actions = Vec::new();
-    let mut original = Some(Vec::new());
-    // Choices of ops around the current module: path, decision, whether the given module is among the candidates.
-    let mut around: Vec<(String, String, bool)> = Vec::new();
-    for node in &network.nodes {
-        around.retain(|(path, _, _)| is_within(&node.path, path));
-        let Some(mut opened) = openings.remove(node.path.as_str()) else { continue };
-        // The choice of ops first: it contains the other openings of the same module.
-        opened.sort_by_key(|(number, opening)| (!matches!(opening.effect, Effect::Choice { .. }), *number));
-        for (_, opening) in opened {
-            if let Some((outer, _, false)) = around.iter().find(|(_, _, has_original)| !has_original) {
-                let rule = if opening.suffix == "op" { "replace" } else { opening.suffix };
-                let reason = format!("'{outer}' is replaced and does not have the candidate \"original\"");
-                fixed.push(Fixed { path: node.path.clone(), rule, reason });
+struct Planner<'a> {
+    network: &'a Network,
+    rules: &'a [AppliedRule],
+    tried: &'a HashMap<String, String>,
+    nodes: HashMap<&'a str, usize>,
+    opened: Vec<Opened>,
+    /// Of each rule: how much it opened.
+    n_opened: Vec<usize>,
+    fixed: Vec<Fixed>,
+}
+
+impl<'a> Planner<'a> {
+    fn node(&self, path: &str) -> Result<usize> {
+        self.nodes
+            .get(path)
+            .copied()
+            .ok_or_else(|| Error::Network(format!("the network has no module '{path}'")))
+    }
+
+    fn open(&mut self, node: usize, rule: usize, opening: Opening, target: Target) -> Result<()> {
+        let path = &self.network.nodes[node].path;
+        let name = decision_name(path, opening.suffix);
+        if let Some(reason) = self.tried.get(&name) {
+            self.fix(node, rule, reason.clone());
+            // It opened something, and a trial showed that the network does not allow it.
+            return Ok(());
+        }
+        if let Some(other) = self.opened.iter().find(|o| o.node == node && o.opening.suffix == opening.suffix)
+        {
+            return Err(Error::Rule(format!(
+                "rules {} and {rule} both open the {} of '{path}'; narrow one by where=",
+                other.rule, opening.suffix
+            )));
+        }
+        self.n_opened[rule] += 1;
+        self.opened.push(Opened { node, rule, opening, target });
+        Ok(())
+    }
+
+    fn fix(&mut self, node: usize, rule: usize, reason: String) {
+        let path = self.network.nodes[node].path.clone();
+        self.fixed.push(Fixed { path, rule: self.rules[rule].rule.name(), reason });
+    }
+
+    /// Rules that open a module on its own.
+    fn modules(&mut self) -> Result<()> {
+        for (number, applied) in self.rules.iter().enumerate() {
+            for path in &applied.targets {
+                let index = self.node(path)?;
+                match applied.rule.open(&self.network.nodes[index], applied.named) {
+                    None => break,
+                    Some(Ok(opening)) => self.open(index, number, opening, Target::Module)?,
+                    Some(Err(reason)) => self.fix(index, number, reason),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rules that leave out blocks.
+    fn stages(&mut self) -> Result<()> {
+        for (number, applied) in self.rules.iter().enumerate() {
+            if !applied.rule.opens_stages() {
                 continue;
             }
-            let name = match node.path.as_str() {
-                "" => opening.suffix.to_string(),
-                path => format!("{path}.{}", opening.suffix),
-            };
-            let mut decision = Decision::new(name.clone(), opening.domain);
-            if let Some((_, outer, _)) = around.last() {
-                decision = decision.active_if(outer.clone(), vec![Label::Text(ORIGINAL.to_string())]);
+            let stages = applied.rule.stages(self.network, applied, &self.nodes)?;
+            for (node, reason) in stages.fixed {
+                self.fix(node, number, reason);
             }
-            original = original.zip(opening.original).map(|(mut codes, code)| {
+            for stage in stages.open {
+                self.open(stage.node, number, stage.opening, Target::Blocks(stage.blocks))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rules that open channels.
+    fn widths(&mut self) -> Result<Option<Coupling>> {
+        if !self.rules.iter().any(|applied| applied.rule.opens_widths()) {
+            return Ok(None);
+        }
+        let flow = &self.network.flow;
+        let coupling = Coupling::of(flow, &self.demands());
+        // The more special rule is asked first, and what it opens is closed to others.
+        let mut taken: HashSet<usize> = HashSet::new();
+        let mut order: Vec<usize> = (0..self.rules.len()).collect();
+        order.sort_by_key(|&number| self.rules[number].rule.generality());
+        for number in order {
+            let applied = &self.rules[number];
+            if !applied.rule.opens_widths() {
+                continue;
+            }
+            let targets: HashSet<&str> = applied.targets.iter().map(String::as_str).collect();
+            for (index, width) in coupling.widths.iter().enumerate() {
+                let path = |&layer: &usize| self.network.nodes[flow.layers[layer].node].path.as_str();
+                if taken.contains(&index) || !width.producers.iter().any(|l| targets.contains(path(l))) {
+                    continue;
+                }
+                let node = flow.layers[width.producers[0]].node;
+                let left_out = width.producers.iter().map(path).find(|path| !targets.contains(path));
+                let opening = match (&width.fixed, left_out) {
+                    (Some(reason), _) => Err(reason.clone()),
+                    (None, Some(other)) => {
+                        Err(format!("it is coupled with '{other}', which where= leaves out"))
+                    }
+                    (None, None) => applied.rule.open_width(self.network, width, &targets),
+                };
+                let Some(opening) = opening.transpose() else { continue };
+                match opening {
+                    Ok(opening) => {
+                        taken.insert(index);
+                        self.open(node, number, opening, Target::Width(index))?;
+                    }
+                    Err(reason) => {
+                        let mut told = HashSet::new();
+                        let producers: Vec<usize> =
+                            width.producers.iter().map(|&l| flow.layers[l].node).collect();
+                        for node in producers {
+                            if targets.contains(self.network.nodes[node].path.as_str()) && told.insert(node) {
+                                self.fix(node, number, reason.clone());
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Some(coupling))
+    }
+
+    /// What choices of ops and left out blocks need of the channels around them.
+    fn demands(&self) -> Demands {
+        let flow = &self.network.flow;
+        let mut demands = Demands::default();
+        for opened in &self.opened {
+            let path = &self.network.nodes[opened.node].path;
+            match (&opened.target, &opened.opening.effect) {
+                (Target::Module, Effect::Choice { .. }) => {
+                    for call in flow.calls.iter().filter(|call| call.node == opened.node) {
+                        for &tensor in call.inputs.iter().chain(&call.outputs) {
+                            let reason = format!("the candidate ops of '{path}' have a fixed width");
+                            demands.whole.push((tensor, reason));
+                        }
+                    }
+                }
+                (Target::Blocks(blocks), _) => {
+                    for call in flow.calls.iter().filter(|call| blocks.contains(&call.node)) {
+                        if let (Some(&input), Some(&output)) = (call.inputs.first(), call.outputs.first()) {
+                            demands.same.push((input, output));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        demands
+    }
+
+    /// Decisions in the order of the modules, inner ones conditional on the regions they are within.
+    fn build(mut self, coupling: Option<Coupling>) -> Result<RewritePlan> {
+        let network = self.network;
+        // What may be left out or replaced first: it contains the other openings of the same module.
+        self.opened.sort_by_key(|o| {
+            let rank = match o.opening.effect {
+                Effect::Depth { .. } => 0,
+                Effect::Choice { .. } => 1,
+                _ => 2,
+            };
+            (o.node, rank, o.rule)
+        });
+        let mut build = Build {
+            decisions: Vec::new(),
+            actions: Vec::new(),
+            original: Some(Vec::new()),
+            regions: Vec::new(),
+            of_width: HashMap::new(),
+            kernels: HashMap::new(),
+        };
+        let reach = coupling.as_ref().map(|coupling| reach(network, coupling));
+        let mut gone: Vec<(usize, String)> = Vec::new();
+        for opened in std::mem::take(&mut self.opened) {
+            let node = &network.nodes[opened.node];
+            let mut within: HashSet<usize> = match (&opened.target, &reach) {
+                (Target::Width(width), Some(reach)) => reach[*width].clone(),
+                _ => node.within.iter().copied().collect(),
+            };
+            if !matches!(opened.target, Target::Width(_))
+                && matches!(opened.opening.effect, Effect::Choice { .. })
+            {
+                // A choice is not inside of itself, but inside of a block that may be left out, even the same one.
+                within.insert(opened.node);
+            }
+            if let Some((_, outer)) = gone.iter().find(|(region, _)| within.contains(region)) {
+                let reason = format!("'{outer}' is replaced and does not have the candidate \"original\"");
+                self.fix(opened.node, opened.rule, reason);
+                continue;
+            }
+            let blocks_region =
+                |node: usize| matches!(opened.opening.effect, Effect::Depth { .. }) && node == opened.node;
+            let outer =
+                build.regions.iter().rev().find(|r| within.contains(&r.node) && !blocks_region(r.node));
+            let name = decision_name(&node.path, opened.opening.suffix);
+            let mut decision = Decision::new(name, opened.opening.domain.clone());
+            if let Some(outer) = outer {
+                let parent: &Decision = &build.decisions[outer.decision];
+                let values = labels(&parent.domain, &outer.present);
+                decision = decision.active_if(parent.name.clone(), values);
+            }
+            build.original = build.original.take().zip(opened.opening.original).map(|(mut codes, code)| {
                 codes.push(code);
                 codes
             });
-            let (path, index) = (node.path.clone(), decisions.len());
-            actions.push(match opening.effect {
+            let index = build.decisions.len();
+            build.decisions.push(decision);
+            let path = node.path.clone();
+            let action = match opened.opening.effect {
                 Effect::Kernel { sizes, paddings } => {
+                    if let Some(parameter) = network.parameter(opened.node, "weight") {
+                        build.kernels.insert(parameter, (index, sizes.clone()));
+                    }
                     Action::Kernel { path, decision: index, sizes, paddings }
                 }
                 Effect::Choice { candidates } => {
-                    around.push((path.clone(), name, opening.original.is_some()));
+                    let present: Vec<bool> = candidates.iter().map(|name| name == ORIGINAL).collect();
+                    if opened.opening.original.is_none() {
+                        gone.push((opened.node, path.clone()));
+                    }
+                    build.regions.push(Region { node: opened.node, decision: index, present });
                     Action::Choice { path, decision: index, candidates }
                 }
-            });
-            decisions.push(decision);
+                Effect::Width { channels, kept } => {
+                    let Target::Width(width) = opened.target else { continue };
+                    build.of_width.insert(width, (index, kept));
+                    Action::Width { path, decision: index, channels, with: Vec::new() }
+                }
+                Effect::Depth { kept, head } => {
+                    let Target::Blocks(nodes) = opened.target else { continue };
+                    let mut blocks = Vec::new();
+                    for (position, &node) in nodes.iter().enumerate() {
+                        let present: Vec<bool> =
+                            kept.iter().map(|&kept| kept > (head + position) as u64).collect();
+                        blocks.push((network.nodes[node].path.clone(), present.clone()));
+                        if !present.iter().all(|&here| here) {
+                            build.regions.push(Region { node, decision: index, present });
+                        }
+                    }
+                    Action::Depth { path, decision: index, blocks }
+                }
+            };
+            build.actions.push(action);
+        }
+        build.finish(network, coupling, self.fixed)
+    }
+}
+
+/// The parts of a plan while decisions get their numbers.
+struct Build {
+    decisions: Vec<Decision>,
+    actions: Vec<Action>,
+    original: Option<Vec<i32>>,
+    regions: Vec<Region>,
+    /// Of each opened width: its decision and the channels kept at each code.
+    of_width: HashMap<usize, (usize, Vec<u64>)>,
+    /// Of each parameter that is an elastic kernel, by its index: decision and sizes.
+    kernels: HashMap<usize, (usize, Vec<u64>)>,
+}
+
+impl Build {
+    fn finish(
+        mut self,
+        network: &Network,
+        coupling: Option<Coupling>,
+        fixed: Vec<Fixed>,
+    ) -> Result<RewritePlan> {
+        let flow = &network.flow;
+        let cuts = self.cuts(network, coupling.as_ref());
+        for action in &mut self.actions {
+            let Action::Width { path, decision, with, .. } = action else { continue };
+            let decided = |cut: &&Cut| cut.runs.iter().any(|run| run.decision == Some(*decision));
+            let mut seen = HashSet::from([path.clone()]);
+            for (holder, _) in cuts.iter().filter(decided).flat_map(|cut| &cut.holders) {
+                if seen.insert(holder.clone()) {
+                    with.push(holder.clone());
+                }
+            }
+        }
+        let mut base = CostModel::new(self.decisions.len());
+        let of_kernel: HashMap<usize, usize> =
+            self.kernels.keys().map(|&index| (flow.parameters[index].tensor, index)).collect();
+        let size = |axis: Axis| self.size(network, coupling.as_ref(), &of_kernel, axis);
+        for parameter in flow.parameters.iter().filter(|parameter| parameter.trained) {
+            let sizes: Vec<Size> =
+                (0..flow.tensors[parameter.tensor].len()).map(|dim| size((parameter.tensor, dim))).collect();
+            for term in product(0, 1, &sizes, &self.conditions(&parameter.within)) {
+                base.push(term);
+            }
+        }
+        for item in &flow.items {
+            let sizes: Vec<Size> = item.axes.iter().map(|&axis| size(axis)).collect();
+            let coefficient = item.coefficient as i64;
+            for term in product(item.metric, coefficient, &sizes, &self.conditions(&item.within)) {
+                base.push(term);
+            }
+        }
+        let space = SearchSpace::new(self.decisions)?;
+        let original = self.original.map(|codes| Point::new(codes, vec![]));
+        let (actions, regions) = (self.actions, self.regions);
+        Ok(RewritePlan { space, actions, cuts, original, fixed, base, regions })
+    }
+
+    /// The factors that are 1 while something within these modules is part of the network, else 0.
+    fn conditions(&self, within: &[usize]) -> Vec<(usize, Box<[i64]>)> {
+        conditions(&self.regions, within)
+    }
+
+    fn size(
+        &self,
+        network: &Network,
+        coupling: Option<&Coupling>,
+        of_kernel: &HashMap<usize, usize>,
+        axis: Axis,
+    ) -> Size {
+        let full = network.flow.tensors[axis.0][axis.1];
+        if let Some((decision, sizes)) =
+            of_kernel.get(&axis.0).filter(|_| axis.1 >= FIRST_SPATIAL).and_then(|i| self.kernels.get(i))
+        {
+            let table: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
+            let mut size = Size::default();
+            size.add(*decision, &table);
+            return size;
+        }
+        let Some(coupling) = coupling else { return Size::constant(full) };
+        let mut size = Size::default();
+        for segment in coupling.segments(axis, full) {
+            match segment.width.and_then(|width| self.of_width.get(&width)) {
+                None => size.constant += (segment.count * segment.repeat) as i64,
+                Some((decision, kept)) => {
+                    let table: Vec<i64> = kept.iter().map(|&kept| segment.kept(kept) as i64).collect();
+                    size.add(*decision, &table);
+                }
+            }
+        }
+        size
+    }
+
+    fn cuts(&self, network: &Network, coupling: Option<&Coupling>) -> Vec<Cut> {
+        let flow = &network.flow;
+        let mut cuts = Vec::new();
+        for (index, parameter) in flow.parameters.iter().enumerate() {
+            let holders: Vec<(String, String)> = parameter
+                .holders
+                .iter()
+                .map(|(node, name)| (network.nodes[*node].path.clone(), name.clone()))
+                .collect();
+            for (dim, &full) in flow.tensors[parameter.tensor].iter().enumerate() {
+                let runs = match (self.kernels.get(&index), coupling) {
+                    (Some((decision, sizes)), _) if dim >= FIRST_SPATIAL => {
+                        let largest = sizes.iter().copied().max().unwrap_or(full).max(full);
+                        let centre = |size: u64| ((largest - size) / 2, size);
+                        let ranges = sizes.iter().map(|&size| centre(size)).collect();
+                        vec![Run { decision: Some(*decision), ranges, inactive: centre(full) }]
+                    }
+                    (_, Some(coupling)) => {
+                        coupling.segments((parameter.tensor, dim), full).iter().map(|s| self.run(s)).collect()
+                    }
+                    _ => continue,
+                };
+                if runs.iter().any(|run: &Run| run.decision.is_some()) {
+                    cuts.push(Cut { holders: holders.clone(), dim, runs });
+                }
+            }
+        }
+        cuts
+    }
+
+    fn run(&self, segment: &Segment) -> Run {
+        let length = segment.count * segment.repeat;
+        let inactive = (segment.start, length);
+        match segment.width.and_then(|width| self.of_width.get(&width)) {
+            None => Run { decision: None, ranges: Vec::new(), inactive },
+            Some((decision, kept)) => {
+                let ranges = kept.iter().map(|&kept| (segment.start, segment.kept(kept))).collect();
+                Run { decision: Some(*decision), ranges, inactive }
+            }
         }
     }
-    let space = SearchSpace::new(decisions)?;
-    let original = original.map(|codes| Point::new(codes, vec![]));
-    Ok(RewritePlan { space, actions, original, fixed })
+}
+
+/// A convolution's weight has its spatial dimensions after two of channels.
+const FIRST_SPATIAL: usize = 2;
+
+/// For each width: the modules without which nothing of it is part of the network.
+fn reach(network: &Network, coupling: &Coupling) -> Vec<HashSet<usize>> {
+    let flow = &network.flow;
+    let mut reach: Vec<Option<HashSet<usize>>> = vec![None; coupling.widths.len()];
+    let mut touch = |axis: Axis, within: &[usize]| {
+        for segment in coupling.segments(axis, flow.tensors[axis.0][axis.1]) {
+            let Some(width) = segment.width else { continue };
+            match &mut reach[width] {
+                Some(known) => known.retain(|node| within.contains(node)),
+                unknown => *unknown = Some(within.iter().copied().collect()),
+            }
+        }
+    };
+    for parameter in &flow.parameters {
+        for dim in 0..flow.tensors[parameter.tensor].len() {
+            touch((parameter.tensor, dim), &parameter.within);
+        }
+    }
+    for item in &flow.items {
+        for &axis in &item.axes {
+            touch(axis, &item.within);
+        }
+    }
+    reach.into_iter().map(Option::unwrap_or_default).collect()
+}
+
+fn conditions(regions: &[Region], within: &[usize]) -> Vec<(usize, Box<[i64]>)> {
+    let mut conditions: Vec<(usize, Box<[i64]>)> = Vec::new();
+    for region in regions.iter().filter(|region| within.contains(&region.node)) {
+        let (decision, table) = region.condition();
+        // Of several blocks of one stage around each other there is at most one.
+        conditions.push((decision, table));
+    }
+    conditions
+}
+
+fn decision_name(path: &str, suffix: &str) -> String {
+    if path.is_empty() { suffix.to_string() } else { format!("{path}.{suffix}") }
+}
+
+fn labels(domain: &crate::space::Domain, present: &[bool]) -> Vec<Label> {
+    let crate::space::Domain::Categorical(all) = domain else { return Vec::new() };
+    all.iter().zip(present).filter(|(_, here)| **here).map(|(label, _)| label.clone()).collect()
 }
 
 impl RewritePlan {
@@ -208,50 +703,23 @@ impl RewritePlan {
         network: &Network,
         candidates: &HashMap<String, HashMap<String, Cost>>,
     ) -> Result<CostModel> {
-        let mut model = CostModel::new(self.space.len());
-        model.push_cost(1, network.root()?.cost, &[]);
+        let mut model = self.base.clone();
         for action in &self.actions {
-            let node = network.node(action.path())?;
-            let within = self.conditions(action);
-            match action {
-                Action::Kernel { decision, sizes, .. } => {
-                    push_kernel(&mut model, node, *decision, sizes, &within)?;
-                }
-                Action::Choice { decision, candidates: names, path } => {
-                    model.push_cost(-1, node.cost, &within);
-                    for (code, name) in names.iter().enumerate() {
-                        let cost = if name == ORIGINAL {
-                            Some(node.cost)
-                        } else {
-                            candidates.get(path).and_then(|of_path| of_path.get(name)).copied()
-                        };
-                        let cost = cost.ok_or_else(|| {
-                            Error::Network(format!("the cost of candidate '{name}' of '{path}' is missing"))
-                        })?;
-                        let mut factors = within.clone();
-                        factors.push((*decision, indicator(names.len(), code)));
-                        model.push_cost(1, cost, &factors);
-                    }
-                }
+            let Action::Choice { decision, candidates: names, path } = action else { continue };
+            let node = network.node(path)?;
+            let mut around = conditions(&self.regions, &node.within);
+            around.retain(|(other, _)| other != decision);
+            for (code, name) in names.iter().enumerate().filter(|(_, name)| *name != ORIGINAL) {
+                let cost = candidates.get(path).and_then(|of_path| of_path.get(name)).copied();
+                let cost = cost.ok_or_else(|| {
+                    Error::Network(format!("the cost of candidate '{name}' of '{path}' is missing"))
+                })?;
+                let mut factors = around.clone();
+                factors.push((*decision, indicator(names.len(), code)));
+                model.push_cost(1, cost, &factors);
             }
         }
         Ok(model)
-    }
-
-    /// The factors that are 1 while the module of an action is part of the network, else 0.
-    fn conditions(&self, action: &Action) -> Vec<(usize, Box<[i64]>)> {
-        self.actions
-            .iter()
-            .filter_map(|outer| match outer {
-                Action::Choice { path, decision, candidates }
-                    if *decision != action.decision() && is_within(action.path(), path) =>
-                {
-                    let code = candidates.iter().position(|name| name == ORIGINAL)?;
-                    Some((*decision, indicator(candidates.len(), code)))
-                }
-                _ => None,
-            })
-            .collect()
     }
 
     /// What a point does: for each action that is active, the code of its decision.
@@ -269,32 +737,6 @@ impl RewritePlan {
 
 fn indicator(n: usize, code: usize) -> Box<[i64]> {
     (0..n).map(|i| i64::from(i == code)).collect()
-}
-
-/// Replaces the given kernel's share of parameters and multiply-accumulates by that of the decided size.
-fn push_kernel(
-    model: &mut CostModel,
-    node: &Node,
-    decision: usize,
-    sizes: &[u64],
-    within: &[(usize, Box<[i64]>)],
-) -> Result<()> {
-    let Kind::Conv(conv) = &node.kind else {
-        return Err(Error::Network(format!("'{}' is no convolution", node.path)));
-    };
-    let dims = conv.kernel_size.len() as u32;
-    let given = i64::try_from(conv.kernel_size[0].pow(dims)).unwrap_or(i64::MAX);
-    let weights = (conv.out_channels * conv.in_channels / conv.groups) as i64;
-    // Every element of an output is one dot product over the group's input channels and the kernel.
-    let outputs: u64 = node.outputs.iter().map(|shape| shape.iter().product::<u64>()).sum();
-    let products = (outputs * (conv.in_channels / conv.groups)) as i64;
-    let table: Box<[i64]> = sizes.iter().map(|&size| size.pow(dims) as i64 - given).collect();
-    for (metric, coefficient) in [(0, weights), (1, products)] {
-        let mut factors = within.to_vec();
-        factors.push((decision, table.clone()));
-        model.push(Term { metric, coefficient, factors });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

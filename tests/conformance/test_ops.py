@@ -53,8 +53,8 @@ class Restless(nn.Conv2d):
 @pytest.mark.parametrize(
     ("build", "law"),
     [
-        (Unused, "op 'bad' from 8 to 8 channels with stride 1 gives '.*extra' no gradient"),
-        (Infinite, "op 'bad' from 8 to 8 channels with stride 1 gives values that are not finite"),
+        (Unused, "op 'bad' on 2d from 8 to 8 channels with stride 1 gives '.*extra' no gradient"),
+        (Infinite, "op 'bad' on 2d from 8 to 8 channels with stride 1 gives values that are not finite"),
         (Restless, "the derived network differs from the activated supernet"),
     ],
 )

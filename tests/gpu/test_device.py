@@ -117,12 +117,12 @@ def test_copies_and_states_stay_on_the_device(device, tmp_path):
 def test_candidates_are_built_on_the_device(device):
     supernet = mn.rewrite(
         net().to(device),
-        [mn.rules.replace(nn.Conv2d, ["original", *mn.ops.names()])],
+        [mn.rules.replace(nn.Conv2d, ["original", *mn.ops.names("2d")])],
         example=torch.randn(2, 3, 16, 16, device=device),
     ).eval()
     x = torch.randn(2, 3, 16, 16, device=device)
     assert {parameter.device.type for parameter in supernet.parameters()} == {torch.device(device).type}
-    for name in mn.ops.names():
+    for name in mn.ops.names("2d"):
         point = {"0.op": name, "3.op": name}
         small = mn.derive(supernet, point).eval()
         torch.testing.assert_close(supernet.activate(point)(x), small(x), rtol=1e-4, atol=1e-4)

@@ -8,10 +8,19 @@ import modularnas as mn
 from modularnas.ops import identity
 
 SHAPES = {1: (2, 4, 12), 2: (2, 4, 12, 10), 3: (2, 4, 6, 6, 6)}
-BUILT_IN = [
-    *("avg_pool_3x3", "conv_1x1", "conv_3x3", "conv_5x5", "conv_7x7", "dil_conv_3x3", "dil_conv_5x5"),
-    *("dil_conv_7x7", "dw_conv_3x3", "dw_conv_5x5", "dw_conv_7x7", "identity", "max_pool_3x3", "none"),
-    *("sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7"),
+FAMILIES = [
+    *(
+        "activation",
+        "attention",
+        "conv",
+        "depthwise",
+        "factorized",
+        "feed_forward",
+        "identity",
+        "interaction",
+        "linear",
+    ),
+    *("mbconv", "none", "norm", "pool", "resnet", "separable", "shuffle", "squeeze_excite"),
 ]
 
 
@@ -21,13 +30,12 @@ def slot(in_channels=4, out_channels=4, stride=1, shape=SHAPES[2], **settings):
     return made
 
 
-def test_names_are_sorted_and_hold_the_built_in_ops():
+def test_names_are_sorted_and_of_every_family():
     assert mn.ops.names() == sorted(mn.ops.names())
-    assert set(BUILT_IN) <= set(mn.ops.names())
+    assert {mn.ops.describe(name).family for name in mn.ops.names()} == set(FAMILIES)
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
-@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize(("name", "dims"), [(name, dims) for dims in SHAPES for name in mn.ops.names(f"{dims}d")])
 @pytest.mark.parametrize(("out_channels", "stride"), [(4, 1), (4, 2), (6, 1), (6, 2)])
 def test_shapes(name, dims, out_channels, stride):
     shape = SHAPES[dims]
@@ -40,7 +48,7 @@ def test_shapes(name, dims, out_channels, stride):
     assert all(parameter.grad is not None for parameter in op.parameters())
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", mn.ops.names("2d"))
 def test_odd_sizes_and_uneven_strides(name):
     shape = (2, 4, 13, 9)
     assert mn.ops.build(name, slot(4, 6, (1, 2), shape))(torch.randn(shape)).shape == (2, 6, 13, 5)
@@ -127,7 +135,10 @@ def test_registering_again_replaces():
 def test_an_unknown_op():
     with pytest.raises(mn.RuleError) as found:
         mn.ops.find("max_pool")
-    assert str(found.value) == "there is no candidate op 'max_pool'; did you mean 'max_pool_3x3' or 'avg_pool_3x3'?"
+    assert (
+        str(found.value)
+        == "there is no candidate op 'max_pool'; did you mean 'max_pool_5x5' or 'max_pool_3x3' or 'max_pool_3x3_bn'?"
+    )
 
 
 def test_an_op_in_a_slot_without_spatial_dimensions():
@@ -136,3 +147,95 @@ def test_an_op_in_a_slot_without_spatial_dimensions():
     assert str(found.value) == (
         "an op with a max_pool is meant for inputs (N, C, …) of 1 to 3 spatial dimensions, not 0"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "text"),
+    [
+        ("max_pool_4x4", slot(), "a pooling window of 4 is even; expected an odd one, which has a middle"),
+        ("conv_3x3_g3", slot(), "4 and 4 channels cannot be split into 3 groups"),
+        ("group_norm_g3", slot(), "4 channels cannot be split into 3 groups"),
+        ("shuffle_3x3", slot(4, 5), "a shuffle unit is given 5 output channels; expected an even number"),
+        (
+            "conv_1x7_7x1",
+            slot(shape=SHAPES[1]),
+            "a factorized convolution is meant for inputs (N, C, H, W), not 1 dimensions",
+        ),
+        (
+            "attention_h3",
+            slot(shape=(2, 5, 4), layout="features"),
+            "4 features cannot be split among 3 heads",
+        ),
+        (
+            "attention_h4_kv3",
+            slot(shape=(2, 5, 4), layout="features"),
+            "4 heads cannot share 3 keys and values; expected a divisor",
+        ),
+        (
+            "attention_h4",
+            slot(shape=(2, 4), layout="features"),
+            "this op is meant for inputs (N, L, features), not for a slot of layout 'features', input (2, 4)",
+        ),
+        (
+            "ffn_e4",
+            slot(),
+            "this op is meant for inputs (N, …, features), not for a slot of layout 'channels', input (2, 4, 12, 10); a placeholder for it is mn.Slot(in, out, layout='features')",
+        ),
+        (
+            "fm",
+            slot(),
+            "this op is meant for inputs (N, fields, dim) of which one vector is made, not for a slot of layout 'channels', input (2, 4, 12, 10); a placeholder for it is mn.Slot(fields, out, layout='fields')",
+        ),
+        (
+            "inner_product",
+            slot(1, 8, shape=(2, 1, 4), layout="fields"),
+            "an inner product is given 1 field; expected 2 or more",
+        ),
+    ],
+)
+def test_an_op_that_cannot_be_in_a_slot(name, given, text):
+    with pytest.raises(mn.RuleError) as found:
+        mn.ops.build(name, given)
+    assert str(found.value) == text
+
+
+def test_slots_of_other_layouts():
+    tokens = nn.Sequential(mn.Slot(8, 12, layout="features"), nn.Flatten(), nn.Linear(60, 3))
+    x = torch.randn(2, 5, 8)
+    ops = ["attention_h4", "swiglu_e2", "low_rank_r2", "none", "identity", "gelu", "layer_norm"]
+    supernet = mn.rewrite(tokens, [mn.rules.slots(ops)], example=x)
+    for name in ops:
+        assert supernet.activate({"0.op": name})(x).shape == (2, 3)
+    branch = nn.Sequential(mn.Slot(5, 6, layout="fields"), nn.Linear(6, 1))
+    ops = mn.ops.names("fields")
+    supernet = mn.rewrite(branch, [mn.rules.slots(ops)], example=x)
+    for name in ops:
+        assert supernet.activate({"0.op": name})(x).shape == (2, 1)
+    assert repr(branch[0]) == "Slot(5, 6, stride=1, layout='fields')"
+
+
+def test_the_layout_of_a_given_module_is_that_of_its_layers():
+    seen = []
+
+    def look(slot):
+        seen.append((slot.layout, slot.in_channels, slot.out_channels, slot.dims))
+        return slot.original
+
+    net = nn.Sequential(
+        nn.Conv1d(6, 8, 3, padding=1),
+        nn.TransformerEncoderLayer(10, 2, 8, batch_first=True),
+        nn.Sequential(nn.LayerNorm(10), nn.Linear(10, 7)),
+        nn.Flatten(),
+    )
+    mn.rewrite(net, [mn.rules.replace(nn.Module, [look], where=["0", "1", "2"])], example=torch.randn(2, 6, 10))
+    assert seen == [("channels", 6, 8, 1), ("features", 10, 10, 0), ("features", 10, 7, 0)]
+
+
+def test_a_transformer_layer_is_replaced():
+    net = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Linear(8, 3)).eval()
+    x = torch.randn(2, 5, 8)
+    ops = ["original", "transformer_h4_e4", "linear_attention_h2", "identity"]
+    supernet = mn.rewrite(net, [mn.rules.replace(nn.TransformerEncoderLayer, ops)], example=x).eval()
+    torch.testing.assert_close(supernet.activate(supernet.original_point)(x), net(x))
+    for point in supernet.space.samples(4, seed=0):
+        torch.testing.assert_close(supernet.activate(point)(x), mn.derive(supernet, point).eval()(x))

@@ -96,7 +96,7 @@ def test_models_of_torchvision(name, settings, size, rules):
 
 
 X = torch.randn(2, 4, 12, 12)
-SHAPES = {1: (2, 4, 16), 2: (2, 4, 12, 12), 3: (2, 4, 6, 6, 6)}
+SHAPES = {1: (2, 4, 16), 2: (2, 4, 12, 12), 3: (2, 4, 10, 10, 10)}  # every window fits after a stride
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
@@ -160,7 +160,7 @@ class Pair(nn.Module):
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_every_registered_op(dims, stride):
-    names = mn.ops.names()
+    names = mn.ops.names(f"{dims}d")
     net = Pair(dims, stride).eval()
     supernet = mn.rewrite(net, [replace(CONVS[dims], names)], example=torch.randn(SHAPES[dims])).eval()
     assert supernet.space.size == len(names) ** 2
@@ -173,9 +173,9 @@ def test_every_registered_op(dims, stride):
 
 
 def test_ops_on_odd_sizes_and_uneven_strides():
-    check(Pair(), [replace(nn.Conv2d, ["original", *mn.ops.names()])], torch.randn(2, 4, 13, 11), points=30)
+    check(Pair(), [replace(nn.Conv2d, ["original", *mn.ops.names("2d")])], torch.randn(2, 4, 13, 11), points=30)
     net = Pair(stride=(1, 2))
-    check(net, [replace(nn.Conv2d, ["original", *mn.ops.names()])], X, points=30)
+    check(net, [replace(nn.Conv2d, ["original", *mn.ops.names("2d")])], X, points=30)
 
 
 def test_linear_layers_with_features_last():

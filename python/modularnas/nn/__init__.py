@@ -1,10 +1,12 @@
-"""What runs in a supernet in the place of the user's modules: `mixed` (a choice of ops), `elastic` (sliced weights).
+"""What runs in a supernet in the place of the user's modules: `mixed` (a choice of ops), `elastic` (sliced weights),
+`skippable` (a block that may be left out).
 
 The room knows torch alone. A module here has one attribute that says which choice is active and changes nothing else
 in the network around it.
 """
 
-from modularnas.nn.elastic import ElasticConv1d, ElasticConv2d, ElasticConv3d, elastic_conv
+from modularnas.nn.elastic import Cut, Elastic, elastic, restore
 from modularnas.nn.mixed import MixedOp
+from modularnas.nn.skippable import Skippable
 
-__all__ = ["ElasticConv1d", "ElasticConv2d", "ElasticConv3d", "MixedOp", "elastic_conv"]
+__all__ = ["Cut", "Elastic", "MixedOp", "Skippable", "elastic", "restore"]

@@ -1,9 +1,8 @@
-"""Separable and dilated convolutions of the DARTS space: `sep_conv_kxk`, `dil_conv_kxk`; and `dw_conv_kxk`.
+"""Separable and dilated convolutions of the DARTS space: `sep_conv_3x3`, `dil_conv_3x3`, with any kernel.
 
-`sep_conv`: (ReLU, depthwise k x k, pointwise 1 x 1, BatchNorm) twice, the stride in the first. `dil_conv`: the same
-once, the depthwise one dilated by 2 (Liu, Simonyan and Yang 2018, DARTS, arXiv 1806.09055, appendix; their code's
-`SepConv` and `DilConv`). `dw_conv`: depthwise k x k, then pointwise 1 x 1, with nothing around: the drop-in for a
-plain convolution (Howard et al. 2017, MobileNet, arXiv 1704.04861, section 3.1).
+`sep_conv`: (ReLU, depthwise k x k, pointwise 1 x 1, batch norm) twice, the stride in the first. `dil_conv`: the same
+once, the depthwise one dilated by 2, or as `_d3` says (Liu, Simonyan and Yang 2018, DARTS, arXiv 1806.09055, section
+3.1.1; their code's `SepConv` and `DilConv`). `_single` is the separable one once (ModularNAS' SS3 …).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from modularnas.ops import dims
-from modularnas.ops.registry import register
+from modularnas.ops.registry import SPATIAL, register
 from modularnas.ops.slot import Slot
 
 __all__: list[str] = []
@@ -29,26 +28,23 @@ def _unit(slot: Slot, out_channels: int, kernel_size: int, stride: Any, dilation
     ]
 
 
-def _register(kernel_size: int) -> None:
-    size = f"{kernel_size}x{kernel_size}"
-
-    @register(f"sep_conv_{size}")
-    def sep_conv(slot: Slot) -> nn.Module:
-        first = _unit(slot, slot.in_channels, kernel_size, slot.stride)
-        return nn.Sequential(*first, *_unit(slot, slot.out_channels, kernel_size, 1))
-
-    @register(f"dil_conv_{size}")
-    def dil_conv(slot: Slot) -> nn.Module:
-        return nn.Sequential(*_unit(slot, slot.out_channels, kernel_size, slot.stride, dilation=2))
-
-    @register(f"dw_conv_{size}")
-    def dw_conv(slot: Slot) -> nn.Module:
-        channels = slot.in_channels
-        return nn.Sequential(
-            dims.conv(slot, channels, channels, kernel_size, stride=slot.stride, groups=channels, bias=False),
-            dims.conv(slot, channels, slot.out_channels, 1, bias=bool(slot.bias)),
-        )
+@register(
+    "sep_conv_{k}x{k}[_single]",
+    names=["sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7", "sep_conv_3x3_single"],
+    inputs=SPATIAL,
+)
+def sep_conv(slot: Slot, k: int, single: bool = False) -> nn.Module:
+    """ReLU, separable convolution with kernel {k}, batch norm; twice unless single."""
+    if single:
+        return nn.Sequential(*_unit(slot, slot.out_channels, k, slot.stride))
+    return nn.Sequential(*_unit(slot, slot.in_channels, k, slot.stride), *_unit(slot, slot.out_channels, k, 1))
 
 
-for _kernel_size in (3, 5, 7):
-    _register(_kernel_size)
+@register(
+    "dil_conv_{k}x{k}[_d{dilation}]",
+    names=["dil_conv_3x3", "dil_conv_5x5", "dil_conv_7x7", "dil_conv_3x3_d3"],
+    inputs=SPATIAL,
+)
+def dil_conv(slot: Slot, k: int, dilation: int = 2) -> nn.Module:
+    """ReLU, separable convolution with kernel {k} dilated by {dilation}, batch norm."""
+    return nn.Sequential(*_unit(slot, slot.out_channels, k, slot.stride, dilation=dilation))

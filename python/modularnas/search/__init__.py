@@ -13,9 +13,10 @@ from modularnas import _core
 from modularnas.search import algorithms
 from modularnas.search.algorithm import Algorithm
 from modularnas.search.algorithms import *  # noqa: F403
+from modularnas.search.exact import Solution, exact, exact_sweep
 from modularnas.search.human import Human
 
-__all__ = ["Algorithm", "Human", "create", "names", *algorithms.__all__]
+__all__ = ["Algorithm", "Human", "Solution", "create", "exact", "exact_sweep", "names", *algorithms.__all__]
 
 _CLASSES: dict[str, type[Algorithm]] = {
     cls.name: cls for cls in (Human, *(getattr(algorithms, name) for name in algorithms.__all__))

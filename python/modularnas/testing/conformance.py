@@ -341,12 +341,13 @@ def check_op(name: str, *, channels: Sequence[tuple[int, int]] = ((8, 8), (8, 12
     """Checks the laws of candidate ops, in slots that keep and that change channels and size.
 
     In each slot the op gives the slot's output shape, keeps the law of weight sharing (see `check_supernet`) also after
-    training steps, and passes gradients on to every parameter that it has.
+    training steps, and passes gradients on to every parameter that it has. An op for pictures is checked on them (else
+    on the other numbers of dimensions), an op for features, sequences or fields on those too.
 
     Args:
         name: a registered op.
         channels: (in, out) of the slots; give those that the op is meant for.
-        size: height and width of the input.
+        size: height and width of the input, length of a sequence, dimension of a field.
 
     Raises:
         AssertionError: naming the broken law.
@@ -356,18 +357,36 @@ def check_op(name: str, *, channels: Sequence[tuple[int, int]] = ((8, 8), (8, 12
         >>> from modularnas.testing import check_op
         >>> check_op("conv_3x3")
     """
-    for inside, outside in channels:
-        for stride in (1, 2):
-            x = torch.randn(2, inside, size, size)
-            slot = nn.Sequential(mn.Slot(inside, outside, stride=stride))
-            supernet = mn.rewrite(slot, [mn.rules.slots([name])], example=x)
-            where = f"op '{name}' from {inside} to {outside} channels with stride {stride}"
-            expected = (2, outside, -(-size // stride), -(-size // stride))
-            for _ in range(2):
-                y = supernet.train()(x.requires_grad_())
-                assert tuple(y.shape) == expected, f"{where} gives shape {tuple(y.shape)}, expected {expected}"
-                assert torch.isfinite(y).all(), f"{where} gives values that are not finite"
-                y.square().sum().backward()
-                for parameter, tensor in supernet.named_parameters():
-                    assert tensor.grad is not None, f"{where} gives '{parameter}' no gradient"
-            check_supernet(supernet, x.detach(), points=1)
+    inputs = mn.ops.describe(name).inputs
+    spatial = [kind for kind in ("2d", "1d", "3d") if kind in inputs][:1]
+    for kind in (*spatial, *(kind for kind in inputs if kind in ("features", "sequence", "fields"))):
+        for inside, outside in channels:
+            for stride in (1, 2) if kind in spatial else (1,):
+                _check_in_slot(name, kind, inside, outside, stride, size)
+
+
+def _check_in_slot(name: str, kind: str, inside: int, outside: int, stride: int, size: int) -> None:
+    given: tuple[int, ...]
+    expected: tuple[int, ...]
+    if kind in ("1d", "2d", "3d"):
+        n = int(kind[0])
+        slot = mn.Slot(inside, outside, stride=stride)
+        given, expected = (2, inside, *(size,) * n), (2, outside, *(-(-size // stride),) * n)
+    elif kind == "fields":
+        slot = mn.Slot(inside, outside, layout="fields")
+        given, expected = (2, inside, size), (2, outside)
+    else:
+        slot = mn.Slot(inside, outside, layout="features")
+        middle = (size,) if kind == "sequence" else ()
+        given, expected = (2, *middle, inside), (2, *middle, outside)
+    x = torch.randn(given)
+    supernet = mn.rewrite(nn.Sequential(slot), [mn.rules.slots([name])], example=x)
+    where = f"op '{name}' on {kind} from {inside} to {outside} channels with stride {stride}"
+    for _ in range(2):
+        y = supernet.train()(x.requires_grad_())
+        assert tuple(y.shape) == expected, f"{where} gives shape {tuple(y.shape)}, expected {expected}"
+        assert torch.isfinite(y).all(), f"{where} gives values that are not finite"
+        y.square().sum().backward()
+        for parameter, tensor in supernet.named_parameters():
+            assert tensor.grad is not None, f"{where} gives '{parameter}' no gradient"
+    check_supernet(supernet, x.detach(), points=1)

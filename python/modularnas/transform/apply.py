@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch.utils._pytree import tree_map, tree_map_only
 
 from modularnas import _core
 from modularnas.errors import NetworkError, RuleError
-from modularnas.nn import MixedOp, elastic_conv
+from modularnas.nn import Cut, Elastic, MixedOp, Skippable, elastic
 from modularnas.ops.registry import Build
 from modularnas.ops.slot import Slot
 from modularnas.transform.rules.rule import Rule
@@ -58,65 +59,207 @@ def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplac
             )
     if not rules:
         raise RuleError("rewrite is given no rules; give at least one, such as mn.rules.kernel_size(3, 5)")
-    traced = trace(model, *call_arguments(example))
+    args, kwargs = call_arguments(example)
+    traced = trace(model, args, kwargs)
     applied = [rule.applied(model) for rule in rules]
-    plan = _core.plan_rewrite({"nodes": traced.records}, applied)
-    _check_conditions(plan, traced)
+    plan = _core.plan_rewrite(traced.network, applied)
     builds = {
         path: rule.candidates
         for rule, data in zip(rules, applied, strict=True)
         if rule.candidates is not None
         for path in data["targets"]
     }
-    if not inplace:
-        model = copy.deepcopy(model)
-    # One (module, activate) for each decision; built before any is put in place, so that a candidate that contains the
-    # replaced class is not opened itself, and a failure leaves an in-place model as it was.
-    choices: dict[str, MixedOp] = {}
+    if any(action["action"] in VERIFIED for action in plan.actions):
+        plan = _verified(model, plan, builds, traced, args, kwargs)
+    return _supernet(model if inplace else copy.deepcopy(model), plan, builds, traced)
+
+
+#: Decisions that the user's own forward may not allow; each is tried before it is kept.
+VERIFIED = ("width", "depth")
+
+
+def _supernet(
+    model: nn.Module, plan: _core.RewritePlan, builds: dict[str, dict[str, Build | None]], traced: Trace
+) -> Supernet:
+    """Puts into a model, in place, what a plan opens."""
+    _check_conditions(plan, traced)
+    # Built before anything is put in place, so that a candidate that contains the replaced class is not opened itself,
+    # and a failure leaves an in-place model as it was.
+    switches: list[Any] = [None] * len(plan.actions)
     costs: dict[str, dict[str, dict[str, int]]] = {}
+    placed: list[tuple[nn.Module, nn.Module]] = []
     for action in plan.actions:
+        path = action["path"]
         if action["action"] == "choice":
-            path = action["path"]
-            choices[path], costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced)
-    switches: list[Any] = []
+            mixed, costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced)
+            given = model.get_submodule(path)
+            mixed.train(given.training)
+            switches[action["decision"]] = mixed
+            placed.append((given, mixed))
     _grow(model, plan)
+    parts = _make_elastic(model, plan)
     for action in plan.actions:
-        given = model.get_submodule(action["path"])
-        if action["action"] == "kernel":
-            paddings = action["paddings"] or [None] * len(action["sizes"])
-            sizes = [
-                (size, padding and tuple(padding)) for size, padding in zip(action["sizes"], paddings, strict=True)
-            ]
-            switches.append(elastic_conv(given, sizes))
-        else:
-            switches.append(choices[action["path"]])
-    # Innermost first: the paths of outer modules stay valid while inner ones are replaced.
-    for path, mixed in reversed(choices.items()):
-        given = model.get_submodule(path)
-        mixed.train(given.training)
-        model = _put(model, given, mixed)
-    return Supernet(model, plan, switches, costs)
+        if action["action"] == "depth":
+            blocks = []
+            for path, present in action["blocks"]:
+                if all(present):
+                    continue
+                given = model.get_submodule(path)
+                block = Skippable(given, traced.calls[path][0].output)
+                block.training = given.training
+                blocks.append((block, present))
+                placed.append((given, block))
+            switches[action["decision"]] = blocks
+    # Innermost first: what an outer module holds is replaced before the outer module is. A block that may be left out
+    # and replaced is left out as a whole.
+    order = {id(module): i for i, module in enumerate(model.modules())}
+    for given, replacement in sorted(placed, key=lambda pair: (-order[id(pair[0])], isinstance(pair[1], Skippable))):
+        if isinstance(replacement, Skippable):
+            replacement.block = _current(replacement.block, placed)
+            given = replacement.block
+        model = _put(model, given, replacement)
+    return Supernet(model, plan, switches, parts, costs)
+
+
+def _current(given: nn.Module, placed: list[tuple[nn.Module, nn.Module]]) -> nn.Module:
+    """The mixed op in the place of a module, if there is one."""
+    return next((new for old, new in placed if old is given and isinstance(new, MixedOp)), given)
+
+
+def _make_elastic(model: nn.Module, plan: _core.RewritePlan) -> dict[str, Elastic]:
+    """Makes every module elastic of which a part may stay."""
+    cuts: dict[str, list[Cut]] = {}
+    for cut in plan.cuts:
+        runs = [
+            (run["decision"], [tuple(r) for r in run["ranges"]], tuple(run["inactive"])) for run in cut["runs"]
+        ]
+        for path, name in cut["holders"]:
+            cuts.setdefault(path, []).append(Cut(name, cut["dim"], runs))
+    paddings = {
+        action["path"]: (
+            action["decision"],
+            [p and tuple(p) for p in action["paddings"] or [None] * len(action["sizes"])],
+        )
+        for action in plan.actions
+        if action["action"] == "kernel"
+    }
+    return {path: elastic(model.get_submodule(path), of_module, paddings.get(path)) for path, of_module in cuts.items()}
+
+
+def _verified(
+    model: nn.Module,
+    plan: _core.RewritePlan,
+    builds: dict[str, dict[str, Build | None]],
+    traced: Trace,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> _core.RewritePlan:
+    """The plan without the decisions at which the model's own forward fails or costs something else than planned.
+
+    A forward may have sizes written into it, which no data flow shows. So the networks of small points run once on
+    fake tensors: first with everything small, and only if that fails with parts of it.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    structure = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    supernet = _supernet(structure, plan, builds, traced)
+    original = supernet.original_point or supernet.space.sample(seed=0)
+    given = supernet.space.indices([original])[0].tolist()
+    tried: dict[str, str] = {}
+
+    def problem(decisions: Sequence[int]) -> str | None:
+        codes = list(given)
+        for decision in decisions:
+            codes[decision] = _smallest(plan.actions[decision])
+        return _problem(supernet, supernet.space.point_at(_settled(supernet.space, codes)), traced, args, kwargs)
+
+    def search(groups: list[list[int]]) -> None:
+        found = problem([decision for group in groups for decision in group])
+        if found is None:
+            return
+        if len(groups) == 1 and len(groups[0]) == 1:
+            tried[supernet.space.decisions[groups[0][0]].name] = found
+            return
+        if len(groups) == 1:
+            groups = [[decision] for decision in groups[0]]
+            if (same := problem(groups[0])) is not None and problem(groups[-1]) is not None:
+                # Places alike fail alike.
+                tried.update({supernet.space.decisions[d].name: same for group in groups for d in group})
+                return
+        half = len(groups) // 2
+        search(groups[:half])
+        search(groups[half:])
+
+    alike: dict[str, list[int]] = {}
+    for action in plan.actions:
+        if action["action"] in VERIFIED:
+            pattern = re.sub(r"\d+", "*", supernet.space.decisions[action["decision"]].name)
+            alike.setdefault(pattern, []).append(action["decision"])
+    search(list(alike.values()))
+    return plan.without(tried) if tried else plan
+
+
+def _settled(space: _core.SearchSpace, codes: list[int]) -> list[int]:
+    """The codes without those of decisions that they make inactive; a parent comes before its children."""
+    index = {decision.name: i for i, decision in enumerate(space.decisions)}
+    for i, decision in enumerate(space.decisions):
+        if decision.active_if is not None:
+            name, values = decision.active_if
+            parent = index[name]
+            choices = space.decisions[parent].choices
+            assert choices is not None
+            if codes[parent] < 0 or choices[codes[parent]] not in values:
+                codes[i] = -1
+    return codes
+
+
+def _smallest(action: dict[str, Any]) -> int:
+    if action["action"] == "width":
+        sizes = action["channels"]
+    else:
+        sizes = [sum(present[code] for _, present in action["blocks"]) for code in range(len(action["blocks"][0][1]))]
+    return min(range(len(sizes)), key=lambda code: sizes[code])
+
+
+def _problem(
+    supernet: Supernet, point: Any, traced: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str | None:
+    """What is wrong with the network of a point; None if it runs as planned."""
+    net = supernet.derive(point, share=True)
+    try:
+        seen = trace(net, args, kwargs, fake=True)
+    except NetworkError as error:
+        text = str(error.__cause__).strip().split("\n")[0]
+        return f"the model's forward fails at another size: {type(error.__cause__).__name__}: {text}"
+    found, expected = _shapes(seen.calls[""][-1].output), _shapes(traced.calls[""][-1].output)
+    if found != expected:
+        return f"the model's output becomes {found} instead of {expected} at another size"
+    cost = supernet.cost(point)
+    if seen.cost != cost:
+        metric = next(metric for metric in cost if cost[metric] != seen.cost[metric])
+        return f"its {metric} are {seen.cost[metric]} at another size and not {cost[metric]} as planned"
+    return None
 
 
 def _check_conditions(plan: _core.RewritePlan, traced: Trace) -> None:
-    """A decision inside a replaced module ends with it, so nothing else may use what it decides on."""
+    """A decision inside a region ends with it, so nothing else may use what it decides on."""
     choices = [action["path"] for action in plan.actions if action["action"] == "choice"]
+    blocks = [path for action in plan.actions if action["action"] == "depth" for path, _ in action["blocks"]]
     for action in plan.actions:
         path = action["path"]
-        for outer in choices:
+        for outer in [*choices, *blocks]:
             if path.startswith(f"{outer}.") and outer not in traced.around[path]:
                 raise RuleError(
                     f"'{path}' is also used outside of '{outer}', so it cannot vary inside of it while '{outer}' is "
-                    "replaced; leave one of them out by where="
+                    "replaced or left out; leave one of them out by where="
                 )
     for ways in traced.shared:
         # Every way to a shared parameter can be cut on its own: whether it is left is no product of decisions.
         common: set[str] = set.intersection(*ways)
-        cuts = [sorted(way.intersection(choices) - common) for way in ways]
+        cuts = [sorted(way.intersection([*choices, *blocks]) - common) for way in ways]
         if all(cuts):
             first, second = list(dict.fromkeys(way[0] for way in cuts))[:2]
             raise RuleError(
-                f"'{first}' and '{second}' share a parameter, so only one of them can be replaced; "
+                f"'{first}' and '{second}' share a parameter, so only one of them can be replaced or left out; "
                 "leave one out by where="
             )
 
@@ -192,14 +335,33 @@ def _slot(given: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -
         slot = given
     else:
         inside, outside = _channels(given, input_shape, output_shape)
-        slot = Slot(inside, outside, 1 if hasattr(given, "in_features") else _stride(given, input_shape, output_shape))
+        layout = _layout(given, input_shape, output_shape)
+        stride = _stride(given, input_shape, output_shape) if layout == "channels" else 1
+        if layout == "features":
+            inside, outside = input_shape[-1], output_shape[-1]
+        slot = Slot(inside, outside, stride, layout=layout)
         slot.bias = getattr(given, "bias", None) is not None if hasattr(given, "bias") else True
         size = getattr(given, "kernel_size", None)
         slot.kernel_size = size[0] if isinstance(size, tuple) and len(set(size)) == 1 else size
-        slot.features_last = hasattr(given, "in_features")
         slot._given = [given]
     slot.input_shape, slot.output_shape = input_shape, output_shape
     return slot
+
+
+def _layout(
+    given: nn.Module, input_shape: torch.Size, output_shape: torch.Size
+) -> Literal["channels", "features", "fields"]:
+    """Where a module's place has its channels. `(N, C, L)` and `(N, L, D)` look alike, so its layers decide."""
+    if hasattr(given, "in_features"):
+        return "features"
+    if len(input_shape) == 3 and len(output_shape) == 2:
+        return "fields"
+    if len(input_shape) == len(output_shape) == 3 and input_shape[:2] == output_shape[:2]:
+        layers = list(given.modules())
+        last = any(isinstance(layer, (nn.Linear, nn.LayerNorm, nn.MultiheadAttention)) for layer in layers)
+        if last and not any(hasattr(layer, "in_channels") for layer in layers):
+            return "features"
+    return "channels"
 
 
 def _channels(given: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -> tuple[int, int]:

@@ -14,9 +14,8 @@ import torch
 from torch import fx, nn
 
 from modularnas.errors import NetworkError
-from modularnas.nn import MixedOp
-from modularnas.nn.elastic import _ElasticConv
-from modularnas.transform.source import untyped
+from modularnas.nn import MixedOp, Skippable, restore
+from modularnas.transform.source import OneLevelTracer, untyped
 
 if TYPE_CHECKING:
     from modularnas.transform.supernet import Supernet
@@ -52,22 +51,25 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
     if not isinstance(supernet, Supernet):
         raise NetworkError(f"derive is given a {type(supernet).__name__}; expected a supernet from mn.rewrite")
     point = supernet.space.point(point)
-    plan = supernet._plan
     codes = supernet.space.indices([point])[0].tolist()
-    elastic = {a["path"]: s for a, s in zip(plan.actions, supernet._switches, strict=True) if a["action"] == "kernel"}
-    weights = {f"{path}.weight" if path else "weight": module.weight for path, module in elastic.items()}
-    sliced = plan.slice(point, weights)
     memo: dict[int, Any] = {}
-    for path, weight in weights.items():
-        if path in sliced:
-            memo[id(weight)] = _parameter(sliced[path], weight, share)
+    whole: dict[str, torch.Tensor] = {}
+    for cut in supernet._plan.cuts:
+        path, name = cut["holders"][0]
+        whole[f"{path}.{name}" if path else name] = supernet._parts[path].whole(name)
+    for path, kept in supernet._plan.slice(point, whole).items():
+        memo[id(whole[path])] = _copied(kept, whole[path], share)
     for parameter in supernet.model.parameters():
-        memo.setdefault(id(parameter), _parameter(parameter, parameter, share))
-    net = _copy(supernet, codes, memo)
-    for action, switch, code in zip(plan.actions, supernet._switches, codes, strict=True):
-        # An elastic layer inside a candidate that was not chosen has no copy.
-        if action["action"] == "kernel" and id(switch) in memo:
-            _restore(memo[id(switch)], code)
+        if id(parameter) not in memo:
+            memo[id(parameter)] = _copied(parameter, parameter, share)
+    net, gone = _copy(supernet, codes, memo)
+    for part in supernet._parts.values():
+        # An elastic module inside a candidate that was not chosen, or a block that was left out, has no copy.
+        copied = memo.get(id(part))
+        if copied is not None:
+            copied.activate(codes)
+            restore(copied)
+    _remove(net, gone)
     net = _plain(net)
     net.__dict__[ARCHITECTURE] = {
         "point": json.loads(point.to_json()),
@@ -77,40 +79,65 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
     return net
 
 
-def _parameter(tensor: torch.Tensor, given: nn.Parameter, share: bool) -> nn.Parameter:
-    data = tensor.detach()
-    return nn.Parameter(data if share else data.clone(memory_format=torch.contiguous_format), given.requires_grad)
+def _copied(part: torch.Tensor, whole: torch.Tensor, share: bool) -> torch.Tensor:
+    data = part.detach()
+    data = data if share else data.clone(memory_format=torch.contiguous_format)
+    return nn.Parameter(data, whole.requires_grad) if isinstance(whole, nn.Parameter) else data
 
 
-def _copy(supernet: Supernet, codes: list[int], memo: dict[int, Any]) -> nn.Module:
-    """A deep copy of the model in which each mixed op is its chosen candidate."""
-    for switch, code in reversed(list(zip(supernet._switches, codes, strict=True))):
-        if isinstance(switch, MixedOp) and code >= 0:
-            memo[id(switch)] = copy.deepcopy(switch.candidates[code], memo)
-    return copy.deepcopy(supernet.model, memo)
+def _copy(supernet: Supernet, codes: list[int], memo: dict[int, Any]) -> tuple[nn.Module, set[int]]:
+    """A deep copy of the model in which each mixed op is its chosen candidate; and the ids of what stands in the places
+    of blocks that are left out."""
+    gone: set[int] = set()
+    choices: dict[int, int] = {}
+    blocks: dict[int, tuple[int, list[bool]]] = {}
+    for decision, switch in enumerate(supernet._switches):
+        if isinstance(switch, MixedOp):
+            choices[id(switch)] = decision
+        elif switch is not None:
+            blocks.update({id(block): (decision, present) for block, present in switch})
+    for module in reversed(list(supernet.model.modules())):
+        if isinstance(module, MixedOp):
+            code = codes[choices[id(module)]]
+            if code >= 0:
+                memo[id(module)] = copy.deepcopy(module.candidates[code], memo)
+        elif isinstance(module, Skippable):
+            decision, present = blocks[id(module)]
+            code = codes[decision]
+            if code >= 0 and not present[code]:
+                placeholder = memo[id(module)] = nn.Identity()
+                gone.add(id(placeholder))
+            else:
+                memo[id(module)] = copy.deepcopy(module.block, memo)
+    return copy.deepcopy(supernet.model, memo), gone
 
 
-def _restore(conv: _ElasticConv, code: int) -> None:
-    """Makes a copy of an elastic convolution the plain one of a size."""
-    conv.activate(code)
-    given_class = conv.given_class
-    del conv.given_class, conv.sizes
-    conv.__class__ = given_class  # type: ignore[assignment]  # mypy knows no change of class
+def _remove(net: nn.Module, gone: set[int]) -> None:
+    """Takes what stands for a left out block out of lists of modules; elsewhere it stays, an identity."""
+    for parent in net.modules():
+        if not isinstance(parent, (nn.Sequential, nn.ModuleList)):
+            continue
+        left = {name: child for name, child in parent._modules.items() if id(child) not in gone}
+        if len(left) < len(parent._modules):
+            numbered = all(name == str(i) for i, name in enumerate(parent._modules))
+            names = [str(i) for i in range(len(left))] if numbered else list(left)
+            parent._modules.clear()
+            parent._modules.update(zip(names, left.values(), strict=True))
 
 
 def _plain(net: nn.Module) -> nn.Module:
     """The network with classes of this library (inside candidate ops) turned into graph modules of torch's."""
-    if type(net).__module__.partition(".")[0] == "modularnas":
-        return _graph(net)
-    for parent in list(net.modules()):
-        for name, child in parent._modules.items():
-            if child is not None and type(child).__module__.partition(".")[0] == "modularnas":
-                parent._modules[name] = _graph(child)
-    return net
+    graphs: dict[nn.Module, nn.Module] = {}  # one for each module, however many places it is in
+    for module in reversed(list(net.modules())):  # children before what holds them, which keeps those in its graph
+        for name, child in module._modules.items():
+            if child in graphs:
+                module._modules[name] = graphs[child]
+        if type(module).__module__.partition(".")[0] == "modularnas":
+            graphs[module] = _graph(module)
+    return graphs.get(net, net)
 
 
 def _graph(module: nn.Module) -> fx.GraphModule:
-    traced = fx.symbolic_trace(module)
-    untyped(traced.graph)
-    traced.recompile()
-    return traced
+    graph = untyped(OneLevelTracer().trace(module))
+    graph._tracer_cls = None  # which a pickle would name
+    return fx.GraphModule(module, graph, type(module).__name__)

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 
 from modularnas.errors import ExportError
 
-__all__ = ["untyped", "write_source"]
+__all__ = ["OneLevelTracer", "untyped", "write_source"]
 
 HEADER = '''\
 """{title}
@@ -264,17 +264,18 @@ def untyped(graph: fx.Graph) -> fx.Graph:
     return graph
 
 
-class _OneLevel(fx.Tracer):
+class OneLevelTracer(fx.Tracer):
     """Traces a module's own forward; its children stay calls."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Every child is one."""
         return True
 
 
 def _trace_one_level(module: nn.Module, path: str, given: dict[str, Any]) -> tuple[fx.Graph, dict[str, Tensor]]:
     if isinstance(module, fx.GraphModule):
         return module.graph, {}
-    tracer = _OneLevel()
+    tracer = OneLevelTracer()
     before = set(module.__dict__)
     try:
         graph = tracer.trace(module, concrete_args=given or None)

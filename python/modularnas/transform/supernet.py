@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from modularnas import _core
 from modularnas.errors import SpaceError
+from modularnas.nn import Elastic, MixedOp
 from modularnas.transform.report import Report
 
 __all__ = ["Supernet"]
@@ -37,15 +38,21 @@ class Supernet(nn.Module):
         model: nn.Module,
         plan: _core.RewritePlan,
         switches: Sequence[Any],
+        parts: Mapping[str, Elastic],
         costs: dict[str, dict[str, dict[str, int]]],
     ) -> None:
         super().__init__()
         self.model = model
         self.training = model.training
         self._plan = plan
-        self._switches = list(switches)
+        self._switches = list(switches)  # by decision: a mixed op, the blocks of a stage, or nothing
+        self._parts = dict(parts)  # the elastic modules, by their path in the given model
+        self._cut_by: list[list[str]] = [[] for _ in switches]
+        for path, part in parts.items():
+            for decision in part.decisions:
+                self._cut_by[decision].append(path)
         self._costs = costs  # of the candidates, by path and name
-        self._cost_model = plan.cost_model(costs)
+        self._space = plan.with_costs(costs)
         self._codes: tuple[int, ...] = (-2,) * len(self._switches)
         self._seed: int | None = None
         self._step = 0
@@ -54,13 +61,14 @@ class Supernet(nn.Module):
 
     @property
     def space(self) -> _core.SearchSpace:
-        """The search space."""
-        return self._plan.space
+        """The search space, with the exact costs of every point: `params`, `macs`, `activation_bytes`."""
+        return self._space
 
     @property
     def original_point(self) -> _core.Point | None:
         """The given architecture, with exactly the given model's outputs; None if it is not among the choices."""
-        return self._plan.original
+        original = self._plan.original
+        return None if original is None else self._space.point(original)
 
     @property
     def active_point(self) -> _core.Point:
@@ -77,9 +85,19 @@ class Supernet(nn.Module):
         return self
 
     def _switch(self, codes: Sequence[int]) -> None:
-        for switch, code, active in zip(self._switches, codes, self._codes, strict=True):
-            if code != active and code >= 0:
+        changed: dict[str, None] = {}
+        for decision, (code, active) in enumerate(zip(codes, self._codes, strict=True)):
+            if code == active or code < 0:
+                continue
+            switch = self._switches[decision]
+            if isinstance(switch, MixedOp):
                 switch.activate(code)
+            elif switch is not None:
+                for block, present in switch:
+                    block.active = present[code]
+            changed.update(dict.fromkeys(self._cut_by[decision]))
+        for path in changed:
+            self._parts[path].activate(codes)
         self._codes = tuple(codes)
 
     def sampling(self, policy: str | None, seed: int = 0) -> Supernet:
@@ -131,16 +149,7 @@ class Supernet(nn.Module):
         `macs` is half of what `torch.utils.flop_counter` counts; `activation_bytes` are those of the outputs of all
         leaf modules.
         """
-        if isinstance(points, np.ndarray):
-            if points.ndim != 2 or points.shape[1] != len(self._switches):
-                raise SpaceError(
-                    f"indices have shape {points.shape}; expected (n, {len(self._switches)}), one column a decision"
-                )
-            return self._cost_model.evaluate(np.ascontiguousarray(points, dtype=np.int32))
-        if isinstance(points, (_core.Point, dict)):
-            table = self._cost_model.evaluate(self.space.indices([points]))
-            return {metric: int(column[0]) for metric, column in table.items()}
-        return self._cost_model.evaluate(self.space.indices(points))
+        return self._space.cost(points)
 
     def derive(self, point: Any, *, share: bool = False) -> nn.Module:
         """The plain network of a point, as `mn.derive`.
@@ -166,11 +175,11 @@ class Supernet(nn.Module):
         self._step = int(state)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_cost_model"}
+        return {name: value for name, value in self.__dict__.items() if name != "_space"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._cost_model = self._plan.cost_model(self._costs)
+        self._space = self._plan.with_costs(self._costs)
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -1,9 +1,9 @@
 """Tracing: the user's model as plain records, from one forward of an example.
 
 The model runs once in eval mode on fake tensors (shapes without memory or arithmetic), or for real on a copy if
-something in it cannot run on fake ones. Hooks see every module's shapes; torch's flop counter sees every matrix
-product and convolution, so costs are complete whatever the user's code does between modules. No code of the user's is
-serialised, and the model is left as it was.
+something in it cannot run on fake ones. Hooks see every module's shapes, `dataflow` every operator, so coupling and
+costs are complete whatever the user's code does between modules. No code of the user's is serialised, and the model is
+left as it was.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.nn.utils import parametrize
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
-from torch.utils.flop_counter import flop_registry
 
 from modularnas.errors import NetworkError
 from modularnas.ops.slot import Slot
+from modularnas.transform.dataflow import DataFlow, holder_names
 
 __all__ = ["Example", "Trace", "call_arguments", "trace"]
 
@@ -56,7 +55,7 @@ class Trace:
     """What one forward showed.
 
     Attributes:
-        records: one record a module, parents first, as the native half reads them.
+        network: one record a module, parents first, and the data flow, as the native half reads them.
         calls: every call of each module, by path; only of modules that ran.
         around: for each module, by path, the paths of those without which it does not run: itself and whatever holds
             every use of it.
@@ -64,7 +63,7 @@ class Trace:
         cost: params, macs and activation bytes of the whole model.
     """
 
-    records: list[dict[str, Any]]
+    network: dict[str, Any]
     calls: dict[str, list[Call]]
     around: dict[str, set[str]]
     shared: list[list[set[str]]]
@@ -80,8 +79,14 @@ def call_arguments(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (example,), {}
 
 
-def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
-    """Runs `model` on an example's arguments and records its modules.
+def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, fake: bool = False) -> Trace:
+    """Runs `model` on an example's arguments and records its modules and data flow.
+
+    Args:
+        model: the model.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        fake: whether to give up if it cannot run on fake tensors.
 
     Raises:
         NetworkError: if the model does not run on them; the cause is chained.
@@ -90,7 +95,9 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tr
         # The structure is copied, not the tensors: a forward may set attributes, but writes no real tensor here.
         tensors = [*model.parameters(), *model.buffers()]
         seen = _observe(copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}), args, kwargs, fake=True)
-    except Exception:
+    except Exception as error:
+        if fake:
+            raise NetworkError(f"the model {type(model).__name__} does not run on fake tensors") from error
         try:
             # Not everything has a fake form (custom kernels, values that decide the control flow).
             seen = _observe(copy.deepcopy(model), args, kwargs, fake=False)
@@ -105,57 +112,34 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tr
 
 @dataclass
 class _Seen:
+    flow: DataFlow
     calls: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
-    macs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    activation_bytes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-
-
-class _CountMacs(TorchDispatchMode):
-    """Adds the multiply-accumulates of every operator to the modules that are running."""
-
-    def __init__(self, running: list[str], macs: dict[str, int]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.running = running
-        self.macs = macs
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            macs = count(*args, **(kwargs or {}), out_val=out) // 2
-            for path in set(self.running):
-                self.macs[path] += macs
-        return out
 
 
 def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, fake: bool) -> _Seen:
-    seen = _Seen()
-    running: list[str] = []
+    modules = dict(model.named_modules())
+    seen = _Seen(DataFlow(list(modules)))
+    flow = seen.flow
+    _register(model, flow)
 
-    def enter(path: str) -> Callable[..., None]:
+    def enter(path: str, node: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            running.append(path)
+            flow.enter(node, (args, kwargs))
             seen.calls[path].append(Call(*_meta((args, kwargs))))
 
         return hook
 
     def leave(path: str, leaf: bool) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            running.pop()
+            flow.leave(output, leaf)
             seen.calls[path][-1].output = _meta(output)
-            if leaf:
-                size = sum(t.numel() * t.element_size() for t in tree_leaves(output) if isinstance(t, Tensor))
-                for around in {*running, path}:
-                    seen.activation_bytes[around] += size
 
         return hook
 
     with ExitStack() as stack:
-        for path, module in model.named_modules():
+        for node, (path, module) in enumerate(modules.items()):
             leaf = not any(True for _ in module.children())
-            stack.callback(module.register_forward_pre_hook(enter(path), with_kwargs=True, prepend=True).remove)
+            stack.callback(module.register_forward_pre_hook(enter(path, node), with_kwargs=True, prepend=True).remove)
             stack.callback(module.register_forward_hook(leave(path, leaf), with_kwargs=True).remove)
             if isinstance(module, Slot):
                 module.tracing = True
@@ -168,10 +152,30 @@ def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *,
             mode = FakeTensorMode(allow_non_fake_inputs=True)
             args, kwargs = tree_map_only(Tensor, mode.from_tensor, (args, kwargs))
             stack.enter_context(mode)
-        stack.enter_context(_CountMacs(running, seen.macs))
+        stack.enter_context(flow)
         stack.enter_context(_plain_attention())
         model(*args, **kwargs)
     return seen
+
+
+def _register(model: nn.Module, flow: DataFlow) -> None:
+    """Parameters and buffers of the model, each with every module that has it."""
+    node = {path: index for index, path in enumerate(flow.paths)}
+    ways = _ways(model)
+    for tensor, holders in _holders(model).items():
+        within = set.intersection(*(way for path, _, _ in holders for way in ways[path]))
+        named = [
+            f"'{name}' of {type(module).__name__} is no plain attribute"
+            for path, name, _ in holders
+            if hasattr(type(module := model.get_submodule(path)), name)
+        ]
+        flow.parameter(
+            tensor,
+            holders=[[node[path], name] for path, name, _ in holders],
+            trained=holders[0][2],
+            within=[node[path] for path in within],
+            sealed=named[0] if named else None,
+        )
 
 
 @contextmanager
@@ -210,31 +214,23 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 def _records(model: nn.Module, seen: _Seen) -> Trace:
     ways = _ways(model)
     around = {path: set.intersection(*to_module) for path, to_module in ways.items()}
-    params: dict[str, int] = defaultdict(int)
+    node = {path: index for index, path in enumerate(around)}
     shared = []
-    for parameter, holders in _holders(model).items():
-        to_parameter = [way for holder in holders for way in ways[holder]]
+    for holders in _holders(model).values():
+        to_parameter = [way for path, _, trained in holders if trained for way in ways[path]]
         if len(to_parameter) > 1:
             shared.append(to_parameter)
-        for path in set.intersection(*to_parameter):
-            params[path] += parameter.numel()
-    records = []
-    for path, module in model.named_modules():
-        shapes = [call.output_shape for call in seen.calls.get(path, [])]
-        records.append(
-            {
-                "path": path,
-                "class": type(module).__name__,
-                **_kind(module, _sealed(model, module)),
-                "cost": {
-                    "params": params[path],
-                    "macs": seen.macs.get(path, 0),
-                    "activation_bytes": seen.activation_bytes.get(path, 0),
-                },
-                "outputs": [list(shape) for shape in shapes if shape is not None],
-            }
-        )
-    return Trace(records, dict(seen.calls), around, shared, dict(records[0]["cost"]))
+    records = [
+        {
+            "path": path,
+            "class": type(module).__name__,
+            **_kind(module, _sealed(model, module)),
+            "within": [node[other] for other in around[path]],
+        }
+        for path, module in model.named_modules()
+    ]
+    network = {"nodes": records, "flow": seen.flow.record()}
+    return Trace(network, dict(seen.calls), around, shared, seen.flow.total())
 
 
 def _ways(model: nn.Module) -> dict[str, list[set[str]]]:
@@ -249,13 +245,12 @@ def _ways(model: nn.Module) -> dict[str, list[set[str]]]:
     return dict(ways)
 
 
-def _holders(model: nn.Module) -> dict[Tensor, list[str]]:
-    """For each parameter, the paths of the modules that have it."""
-    holders: dict[Tensor, list[str]] = defaultdict(list)
+def _holders(model: nn.Module) -> dict[Tensor, list[tuple[str, str, bool]]]:
+    """For each parameter and buffer: the path of each module that has it, the name there, whether it is trained."""
+    holders: dict[Tensor, list[tuple[str, str, bool]]] = defaultdict(list)
     for path, module in model.named_modules():
-        for parameter in module._parameters.values():
-            if parameter is not None:
-                holders[parameter].append(path)
+        for name, tensor, trained in holder_names(module):
+            holders[tensor].append((path, name, trained))
     return holders
 
 

@@ -1,27 +1,46 @@
 //! Between the given network, the supernet and a sub-network: growing once, slicing for every point.
 
-use super::{State, WeightMap, center, surround, tensor, weight_path};
+use tch::Tensor;
+
+use super::{State, WeightMap, surround, tensor, weight_path};
 use crate::error::Result;
 use crate::space::Point;
 use crate::transform::{Action, RewritePlan};
 
-/// From the supernet to the network of a point: each shared weight cut to its decided size; views.
+/// From the supernet to the network of a point: each shared tensor cut to what stays of it; views where that is one
+/// range of each dimension.
 pub struct Slice<'a>(pub &'a RewritePlan);
 
 impl WeightMap for Slice<'_> {
     fn map(&self, source: &State, to: &Point) -> Result<State> {
+        self.0.space.check(to)?;
         let mut state = State::new();
         tch::no_grad(|| -> Result<()> {
-            for (action, code) in self.0.active(to)? {
-                if let Action::Kernel { path, sizes, .. } = action {
-                    let path = weight_path(path);
-                    let weight = center(tensor(source, &path)?, sizes[code] as i64)?;
-                    state.insert(path, weight);
-                }
+            for cut in &self.0.cuts {
+                let Some((module, name)) = cut.holders.first() else { continue };
+                let path = if module.is_empty() { name.clone() } else { format!("{module}.{name}") };
+                let whole = match state.get(&path) {
+                    Some(tensor) => tensor,
+                    None => tensor(source, &path)?,
+                };
+                let part = keep(whole, cut.dim as i64, &cut.ranges(to.codes()))?;
+                state.insert(path, part);
             }
             Ok(())
         })?;
         Ok(state)
+    }
+}
+
+/// Ranges (start, length) of a dimension, one after the other.
+fn keep(whole: &Tensor, dim: i64, ranges: &[(u64, u64)]) -> Result<Tensor> {
+    let narrow = |&(start, length): &(u64, u64)| whole.f_narrow(dim, start as i64, length as i64);
+    match ranges {
+        [one] => Ok(narrow(one)?),
+        _ => {
+            let parts = ranges.iter().map(narrow).collect::<std::result::Result<Vec<_>, _>>()?;
+            Ok(Tensor::f_cat(&parts, dim)?)
+        }
     }
 }
 

@@ -3,8 +3,10 @@
 A rule is one function in one file (copy `kernel_size.py`); its data is read and applied by the native half.
 """
 
+from modularnas.transform.rules.depth import depth
 from modularnas.transform.rules.kernel_size import kernel_size
 from modularnas.transform.rules.replace import replace, slots
 from modularnas.transform.rules.rule import Rule
+from modularnas.transform.rules.width import expansion, width
 
-__all__ = ["Rule", "kernel_size", "replace", "slots"]
+__all__ = ["Rule", "depth", "expansion", "kernel_size", "replace", "slots", "width"]

@@ -25,9 +25,10 @@ def replace(
 ) -> Rule:
     """Modules of a class become a choice between candidate ops.
 
-    A candidate is the name of a registered op (`mn.ops.names()`), a function `f(slot) -> nn.Module`, a module class
-    (called with the slot, or without arguments if it needs none, such as `nn.SiLU`), or `"original"`: the given
-    module itself. Every candidate must give the shape that the given module gives.
+    A candidate is the name of an op (`mn.ops.names()`, or any that a pattern of `docs/ops.md` spells), a function
+    `f(slot) -> nn.Module`, a module class (called with the slot, or without arguments if it needs none, such as
+    `nn.SiLU`), or `"original"`: the given module itself. Every candidate must give the shape that the given module
+    gives.
 
     Args:
         target: the class, or a tuple of classes.

@@ -1,0 +1,658 @@
+"""The data flow of one forward: what each operator does to the dimensions of its tensors.
+
+A dispatch mode sees every operator of torch that runs, whatever the user's code between them is, and writes down which
+dimensions belong together; the native half decides from it which channels are coupled and what every size costs. An
+operator that no rule below knows needs its tensors whole: what is not understood is fixed, never guessed. A rule is a
+function in a table; letters name dimensions as in `torch.einsum`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+__all__ = ["DataFlow"]
+
+#: A dimension that an operator takes in any size; one that it needs as it is.
+FREE, WHOLE = -2, -1
+
+PARAMS, MACS, ACTIVATION_BYTES = 0, 1, 2
+
+aten = torch.ops.aten
+
+Rule = Callable[["DataFlow", Any, tuple[Any, ...], dict[str, Any], Any], None]
+
+
+class DataFlow(TorchDispatchMode):
+    """Records tensors, steps and costs while a model runs.
+
+    Attributes:
+        running: the nodes (by index) that are running, outermost first.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.paths = paths
+        self.running: list[int] = []
+        self.tensors: list[list[int]] = []
+        self.operators: list[str] = []
+        self.steps: list[dict[str, Any]] = []
+        self.layers: list[dict[str, Any]] = []
+        self.calls: list[dict[str, Any]] = []
+        self.items: list[dict[str, Any]] = []
+        self.parameters: list[dict[str, Any]] = []
+        self._index: dict[int, int] = {}
+        self._kept: list[Tensor] = []  # an id is unique only while its tensor lives
+        self._weights: set[int] = set()
+        self._open_calls: list[dict[str, Any]] = []
+        self._names: dict[tuple[str, int], int] = {}
+
+    def register(self, tensor: Tensor) -> int:
+        """The index of a tensor."""
+        index = self._index.get(id(tensor))
+        if index is None:
+            index = self._index[id(tensor)] = self.phantom(tensor.shape)
+            self._kept.append(tensor)
+        return index
+
+    def phantom(self, shape: Sequence[int]) -> int:
+        """The index of a tensor between two steps of one operator."""
+        self.tensors.append(list(shape))
+        return len(self.tensors) - 1
+
+    def parameter(self, tensor: Tensor, **record: Any) -> None:
+        """Registers a parameter or buffer."""
+        index = self.register(tensor)
+        self._weights.add(index)
+        self.parameters.append({"tensor": index, **record})
+
+    def enter(self, node: int, inputs: Any) -> None:
+        """A module starts."""
+        self.running.append(node)
+        tensors = [self.register(t) for t in tree_leaves(inputs) if isinstance(t, Tensor)]
+        call = {"node": node, "inputs": tensors, "outputs": [], "residual": False}
+        self.calls.append(call)
+        self._open_calls.append(call)
+
+    def leave(self, output: Any, is_leaf: bool) -> None:
+        """The module that started last ends."""
+        call = self._open_calls.pop()
+        tensors = [t for t in tree_leaves(output) if isinstance(t, Tensor)]
+        call["outputs"] = [self.register(t) for t in tensors]
+        if is_leaf:
+            for index, tensor in zip(call["outputs"], tensors, strict=True):
+                axes = [[index, dim] for dim in range(tensor.dim())]
+                self.item(ACTIVATION_BYTES, axes, tensor.element_size())
+        self.running.pop()
+
+    def item(self, metric: int, axes: list[list[int]], coefficient: int = 1) -> None:
+        """Adds a product of sizes to the cost."""
+        within = list(dict.fromkeys(self.running))
+        self.items.append({"metric": metric, "coefficient": coefficient, "axes": axes, "within": within})
+
+    def record(self) -> dict[str, Any]:
+        """What was seen, as the native half reads it."""
+        names = ("tensors", "operators", "steps", "layers", "calls", "items", "parameters")
+        return {name: getattr(self, name) for name in names}
+
+    def total(self) -> dict[str, int]:
+        """The cost of the forward."""
+        cost = [0, 0, 0]
+        for parameter in self.parameters:
+            if parameter["trained"]:
+                cost[PARAMS] += prod(self.tensors[parameter["tensor"]])
+        for item in self.items:
+            cost[item["metric"]] += item["coefficient"] * prod(self.tensors[t][dim] for t, dim in item["axes"])
+        return {"params": cost[PARAMS], "macs": cost[MACS], "activation_bytes": cost[ACTIVATION_BYTES]}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        packet = func._overloadpacket
+        rule = RULES.get(packet)
+        if rule is None:
+            rule = _elementwise if torch.Tag.pointwise in func.tags else _unknown
+        n_items = len(self.items)
+        rule(self, func, args, kwargs, out)
+        count = flop_registry.get(packet)
+        if count is not None and len(self.items) == n_items:
+            self.item(MACS, [], count(*args, **kwargs, out_val=out) // 2)
+        return out
+
+    def operator(self, func: Any) -> int:
+        """The index of an operator's name in the module that is running."""
+        node = self.running[-1] if self.running else 0
+        name = func._overloadpacket.__name__
+        index = self._names.get((name, node))
+        if index is None:
+            index = self._names[name, node] = len(self.operators)
+            path = self.paths[node]
+            self.operators.append(f"'{name}' in '{path}'" if path else f"'{name}' in the model's own forward")
+        return index
+
+    def align(self, func: Any, inputs: Sequence[tuple[Tensor | int, Sequence[int]]], outputs: Any) -> None:
+        """Writes down that dimensions with the same letter are the same."""
+        tensors, letters = [], []
+        for tensor, spelled in inputs:
+            tensors.append(tensor if isinstance(tensor, int) else self.register(tensor))
+            letters.append(list(spelled))
+        made = len(self.tensors)
+        for tensor, spelled in outputs:
+            tensors.append(tensor if isinstance(tensor, int) else self.register(tensor))
+            letters.append(list(spelled))
+        step = {"step": "align", "tensors": tensors, "letters": letters, "made": made, "operator": self.operator(func)}
+        self.steps.append(step)
+
+    def layer(self, output: list[int], reads: list[int] | None) -> None:
+        """Writes down that a dimension of a weight makes channels, and which one reads them."""
+        node = self.running[-1] if self.running else 0
+        within = list(dict.fromkeys(self.running))
+        self.layers.append({"node": node, "within": within, "output": output, "input": reads})
+
+    def is_weight(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a parameter, or one in another shape."""
+        return self._index.get(id(tensor)) in self._weights
+
+    def same_weight(self, given: Tensor, result: Tensor) -> None:
+        """A parameter in another shape stays one."""
+        if self.is_weight(given):
+            self._weights.add(self.register(result))
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
+def _bound(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by name, defaults included."""
+    bound = {}
+    for i, argument in enumerate(func._schema.arguments):
+        if i < len(args):
+            bound[argument.name] = args[i]
+        else:
+            bound[argument.name] = kwargs.get(argument.name, argument.default_value)
+    return bound
+
+
+def _unknown(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    inputs = [flow.register(t) for t in _tensors((args, kwargs))]
+    outputs = [flow.register(t) for t in _tensors(out)]
+    if inputs and outputs:
+        flow.steps.append({"step": "fix", "tensors": inputs + outputs, "operator": flow.operator(func)})
+
+
+def _constant(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    """What is made has nothing to do with what is given."""
+
+
+def _broadcast(tensor: Tensor, to: Tensor) -> list[int]:
+    """Letters of a tensor that is broadcast: the numbers of the dimensions of the result."""
+    skip = to.dim() - tensor.dim()
+    return [FREE if size == 1 and to.shape[skip + i] != 1 else skip + i for i, size in enumerate(tensor.shape)]
+
+
+def _elementwise(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    results = _tensors(out)
+    if not results:
+        return
+    largest = results[0]
+    inputs = _tensors((args, kwargs))
+    if any(t.dim() > largest.dim() for t in inputs) or any(t.shape != largest.shape for t in results):
+        _unknown(flow, func, args, kwargs, out)
+        return
+    flow.align(
+        func,
+        [(t, _broadcast(t, largest)) for t in inputs if t.dim()],
+        [(t, range(t.dim())) for t in results],
+    )
+    if func._overloadpacket in (aten.add, aten.add_):
+        operands = {flow.register(t) for t in inputs}
+        for call in flow._open_calls:
+            if call["inputs"] and call["inputs"][0] in operands:
+                call["residual"] = True
+    if len(inputs) == 1:
+        flow.same_weight(inputs[0], largest)
+
+
+def _convolution(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x, weight, bias, _, _, _, transposed, _, groups = args
+    n_spatial = x.dim() - 2
+    spatial = [WHOLE] * n_spatial
+    made = [] if bias is None else [(bias, [2])]
+    w = flow.register(weight)
+    makes, reads = (1, 0) if transposed else (0, 1)
+    if groups == 1:
+        spelled = [1, 2] if transposed else [2, 1]
+        flow.align(func, [(x, [0, 1, *spatial]), (weight, spelled + spatial), *made], [(out, [0, 2, *spatial])])
+    elif transposed:
+        if weight.shape[1] != 1:
+            _unknown(flow, func, args, kwargs, out)
+            return
+        bias_too = [] if bias is None else [(bias, [1])]
+        letters = [(x, [0, 1, *spatial]), (weight, [1, WHOLE, *spatial]), *bias_too]
+        flow.align(func, letters, [(out, [0, 1, *spatial])])
+        makes = 0
+    else:
+        channels = [flow.register(x), 1]
+        members = weight.shape[1]
+        if members == 1:
+            times = weight.shape[0] // groups
+            flow.steps.append({"step": "repeat", "from": channels, "to": [w, 0], "times": times})
+        else:
+            flow.steps.append({"step": "group", "axis": channels, "groups": groups, "member": [w, 1]})
+            flow.steps.append({"step": "group", "axis": [w, 0], "groups": groups, "member": None})
+        spelled = [2, WHOLE if members == 1 else FREE, *spatial]
+        flow.align(func, [(x, [0, FREE, *spatial]), (weight, spelled), *made], [(out, [0, 2, *spatial])])
+    if flow.is_weight(weight):
+        flow.layer([w, makes], [w, reads] if groups == 1 or weight.shape[1] > 1 else None)
+    o = flow.register(out)
+    if transposed:
+        first = flow.register(x)
+        positions = [[first, 0], *([first, 2 + i] for i in range(n_spatial))]
+        axes = [*positions, *([w, dim] for dim in range(weight.dim()))]
+    else:
+        axes = [*([o, dim] for dim in range(out.dim())), *([w, dim] for dim in range(1, weight.dim()))]
+    flow.item(MACS, axes)
+
+
+def _product(flow: DataFlow, func: Any, a: Tensor, b: Tensor, added: Sequence[Tensor], out: Tensor) -> None:
+    """Matrix products, batched or not."""
+    batch = list(range(a.dim() - 2))
+    row, inner, column = len(batch), len(batch) + 1, len(batch) + 2
+    result = [*batch, row, column]
+    inputs = [(a, [*batch, row, inner]), (b, [*batch, inner, column])]
+    for tensor in added:
+        spelled = [result[letter] if letter >= 0 else letter for letter in _broadcast(tensor, out)]
+        inputs.append((tensor, spelled))
+    flow.align(func, inputs, [(out, result)])
+    left, right, o = flow.register(a), flow.register(b), flow.register(out)
+    n = a.dim()
+    if flow.is_weight(b):
+        flow.layer([right, n - 1], [right, n - 2])
+    elif flow.is_weight(a):
+        flow.layer([left, n - 2], [left, n - 1])
+    flow.item(MACS, [*([o, dim] for dim in range(n)), [left, n - 1]])
+
+
+def _mm(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    _product(flow, func, args[0], args[1], (), out)
+
+
+def _addmm(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    _product(flow, func, args[1], args[2], args[:1], out)
+
+
+def _mv(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    flow.align(func, [(args[0], [0, 1]), (args[1], [1])], [(out, [0])])
+
+
+def _linear(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x, weight, bias = (*args, None)[:3]
+    batch = list(range(x.dim() - 1))
+    reads, makes = len(batch), len(batch) + 1
+    bias_too = [] if bias is None else [(bias, [makes])]
+    flow.align(func, [(x, [*batch, reads]), (weight, [makes, reads]), *bias_too], [(out, [*batch, makes])])
+    w, o = flow.register(weight), flow.register(out)
+    if flow.is_weight(weight):
+        flow.layer([w, 0], [w, 1])
+    flow.item(MACS, [*([o, dim] for dim in range(out.dim())), [w, 1]])
+
+
+def _attention(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    bound = _bound(func, args, kwargs)
+    query, key, value = bound["query"], bound["key"], bound["value"]
+    b, h, q, k, e, f = range(6)
+    inputs = [(query, [b, h, q, e]), (key, [b, h, k, e]), (value, [b, h, k, f])]
+    mask = bound.get("attn_mask", bound.get("attn_bias"))
+    if mask is not None:
+        spelled = [b, h, q, k][4 - mask.dim() :]
+        inputs.append((mask, [FREE if size == 1 else s for size, s in zip(mask.shape, spelled, strict=True)]))
+    result, *rest = _tensors(out)
+    outputs = [(result, [b, h, q, f]), *((t, [WHOLE] * t.dim()) for t in rest)]
+    flow.align(func, inputs, outputs)
+    if func._overloadpacket in flop_registry:
+        first, second, third = (flow.register(t) for t in (query, key, value))
+        for deep in ([first, 3], [third, 3]):
+            flow.item(MACS, [[first, 0], [first, 1], [first, 2], [second, 2], deep])
+
+
+def _batch_norm(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x, *rest = _tensors((args, kwargs))
+    result, *saved = _tensors(out)
+    letters = range(x.dim())
+    inputs = [(x, letters), *((t, [1]) for t in rest if t.dim() == 1)]
+    flow.align(func, inputs, [(result, letters), *((t, [1]) for t in saved if t.shape == x.shape[1:2])])
+
+
+def _layer_norm(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x, *rest = _tensors((args, kwargs))
+    result = _tensors(out)[0]
+    inputs = [(x, range(x.dim())), *((t, _broadcast(t, x)) for t in rest)]
+    flow.align(func, inputs, [(result, range(x.dim()))])
+
+
+def _group_norm(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    bound = _bound(func, args, kwargs)
+    x = bound["input"]
+    axis = [flow.register(x), 1]
+    flow.steps.append({"step": "group", "axis": axis, "groups": bound["group"], "member": None})
+    letters = range(x.dim())
+    scales = [(t, [1]) for t in (bound["weight"], bound["bias"]) if t is not None]
+    flow.align(func, [(x, letters), *scales], [(_tensors(out)[0], letters)])
+
+
+def _embedding(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    weight, indices = args[0], args[1]
+    batch = list(range(indices.dim()))
+    flow.align(func, [(weight, [WHOLE, len(batch)]), (indices, batch)], [(out, [*batch, len(batch)])])
+    if flow.is_weight(weight):
+        flow.layer([flow.register(weight), 1], None)
+
+
+def _spatial(n: int) -> Rule:
+    """Pooling, resizing and padding of the last `n` dimensions."""
+
+    def rule(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        x = args[0]
+        letters = [*range(x.dim() - n), *[WHOLE] * n]
+        flow.align(func, [(x, letters)], [(t, letters) for t in _tensors(out)])
+
+    return rule
+
+
+def _view(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x = args[0]
+    if func is aten.view.dtype:
+        _unknown(flow, func, args, kwargs, out)
+        return
+    step = {"step": "view", "from": flow.register(x), "to": flow.register(out), "operator": flow.operator(func)}
+    flow.steps.append(step)
+    flow.same_weight(x, out)
+
+
+def _permuted(flow: DataFlow, func: Any, x: Tensor, dims: Sequence[int], out: Tensor) -> None:
+    flow.align(func, [(x, range(x.dim()))], [(out, [dim % x.dim() for dim in dims])])
+    flow.same_weight(x, out)
+
+
+def _permute(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    _permuted(flow, func, args[0], args[1], out)
+
+
+def _transpose(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    dims = list(range(args[0].dim()))
+    a, b = args[1], args[2]
+    dims[a], dims[b] = dims[b], dims[a]
+    _permuted(flow, func, args[0], dims, out)
+
+
+def _t(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    _permuted(flow, func, args[0], range(args[0].dim())[::-1], out)
+
+
+def _expand(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x = args[0]
+    given = _broadcast(x, out)
+    skip = out.dim() - x.dim()
+    result = [dim if dim >= skip and given[dim - skip] == dim else WHOLE for dim in range(out.dim())]
+    flow.align(func, [(x, given)], [(out, result)])
+    flow.same_weight(x, out)
+
+
+def _repeat(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x = args[0]
+    skip = out.dim() - x.dim()
+    stays = [x.shape[i] == out.shape[skip + i] for i in range(x.dim())]
+    given = [skip + i if same else FREE if x.shape[i] == 1 else WHOLE for i, same in enumerate(stays)]
+    flow.align(func, [(x, given)], [(out, [*[WHOLE] * skip, *(letter if letter >= 0 else WHOLE for letter in given)])])
+
+
+def _squeeze(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x = args[0]
+    dims = args[1] if len(args) > 1 else range(x.dim())
+    dims = [dims] if isinstance(dims, int) else list(dims)
+    gone = {dim % x.dim() for dim in dims if x.shape[dim] == 1} if x.dim() else set()
+    flow.align(func, [(x, range(x.dim()))], [(out, [d for d in range(x.dim()) if d not in gone])])
+    flow.same_weight(x, out)
+
+
+def _unsqueeze(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x, dim = args
+    letters = list(range(x.dim()))
+    letters.insert(dim % out.dim(), WHOLE)
+    flow.align(func, [(x, range(x.dim()))], [(out, letters)])
+    flow.same_weight(x, out)
+
+
+def _dropping(flow: DataFlow, func: Any, x: Tensor, dim: int, out: Any) -> None:
+    """One index of a dimension, which the result has no more."""
+    letters = list(range(x.dim()))
+    letters[dim] = WHOLE
+    kept = [letter for letter in letters if letter >= 0]
+    flow.align(func, [(x, letters)], [(t, kept) for t in _tensors(out)])
+
+
+def _select(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    _dropping(flow, func, args[0], args[1] % args[0].dim(), out)
+
+
+def _unbind(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    dim = args[1] if len(args) > 1 else 0
+    _dropping(flow, func, args[0], dim % args[0].dim(), out)
+
+
+def _holding(flow: DataFlow, func: Any, x: Tensor, dims: Sequence[int], out: Any) -> None:
+    """Some dimensions are needed whole, the others stay."""
+    whole = {dim % x.dim() for dim in dims}
+    letters = [WHOLE if dim in whole else dim for dim in range(x.dim())]
+    flow.align(func, [(x, letters)], [(t, letters) for t in _tensors(out)])
+
+
+def _slice(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x, dim = args[0], args[1] if len(args) > 1 else 0
+    if x.shape == out.shape:
+        flow.align(func, [(x, range(x.dim()))], [(out, range(x.dim()))])
+        flow.same_weight(x, out)
+    else:
+        _holding(flow, func, x, [dim], out)
+
+
+def _rolled(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    dims = args[-1] if len(args) > 1 else ()
+    if func._overloadpacket is aten.roll and len(args) < 3:
+        dims = range(args[0].dim())
+    _holding(flow, func, args[0], dims, out)
+
+
+def _index_select(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    _holding(flow, func, args[0], [args[1]], out)
+
+
+def _pad(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x = args[0]
+    _holding(flow, func, x, [dim for dim in range(x.dim()) if x.shape[dim] != out.shape[dim]], out)
+
+
+def _index(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x, indices = args[0], args[1]
+    at = [dim for dim, index in enumerate(indices) if index is not None]
+    if not at or at != list(range(at[0], at[-1] + 1)):
+        _unknown(flow, func, args, kwargs, out)
+        return
+    first, last = at[0], at[-1] + 1
+    letters = [WHOLE if first <= dim < last else dim for dim in range(x.dim())]
+    n_new = out.dim() - (x.dim() - len(at))
+    flow.align(func, [(x, letters)], [(out, [*letters[:first], *[WHOLE] * n_new, *letters[last:]])])
+
+
+def _cat(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    pieces = [t for t in args[0] if t.shape != (0,)]
+    dim = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % out.dim()
+    given = [flow.register(t) for t in pieces]
+    step = {"step": "cat", "from": given, "to": flow.register(out), "dim": dim, "operator": flow.operator(func)}
+    flow.steps.append(step)
+
+
+def _stack(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    dim = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % out.dim()
+    letters = list(range(out.dim() - 1))
+    result = letters.copy()
+    result.insert(dim, WHOLE)
+    flow.align(func, [(t, letters) for t in args[0]], [(out, result)])
+
+
+def _split(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x = args[0]
+    dim = (args[2] if len(args) > 2 else kwargs.get("dim", 0)) % x.dim()
+    pieces = [flow.register(t) for t in out]
+    step = {"step": "split", "from": flow.register(x), "to": pieces, "dim": dim, "operator": flow.operator(func)}
+    flow.steps.append(step)
+
+
+def _glu(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x = args[0]
+    dim = (args[1] if len(args) > 1 else -1) % x.dim()
+    given, made = flow.register(x), flow.register(out)
+    step = {"step": "split", "from": given, "to": [made, made], "dim": dim, "operator": flow.operator(func)}
+    flow.steps.append(step)
+
+
+def _channel_shuffle(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    x, groups = args
+    n, channels, *rest = x.shape
+    before = flow.phantom([n, groups, channels // groups, *rest])
+    operator = flow.operator(func)
+    flow.steps.append({"step": "view", "from": flow.register(x), "to": before, "operator": operator})
+    made = flow.phantom([n, channels // groups, groups, *rest])
+    letters = list(range(len(rest) + 3))
+    flow.align(func, [(before, letters)], [])
+    step = flow.steps[-1]
+    step["tensors"].append(made)
+    step["letters"].append([0, 2, 1, *letters[3:]])
+    step["made"] = made
+    flow.steps.append({"step": "view", "from": made, "to": flow.register(out), "operator": operator})
+
+
+def _reduce(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    bound = _bound(func, args, kwargs)
+    x = next(t for t in _tensors(args))
+    dims = bound.get("dim")
+    if dims is None or dims == []:
+        dims = range(x.dim())
+    dims = {dim % x.dim() for dim in ([dims] if isinstance(dims, int) else dims)} if x.dim() else set()
+    given = [FREE if dim in dims else dim for dim in range(x.dim())]
+    kept = [WHOLE if letter == FREE else letter for letter in given] if bound.get("keepdim") else None
+    result = kept if kept is not None else [letter for letter in given if letter >= 0]
+    flow.align(func, [(x, given)], [(t, result) for t in _tensors(out) if t.dim() == len(result)])
+
+
+def _table() -> dict[Any, Rule]:
+    rules: dict[str, Rule] = {
+        "convolution": _convolution,
+        "mm": _mm,
+        "bmm": _mm,
+        "addmm": _addmm,
+        "baddbmm": _addmm,
+        "mv": _mv,
+        "linear": _linear,
+        "embedding": _embedding,
+        "native_layer_norm": _layer_norm,
+        "_fused_rms_norm": _layer_norm,
+        "native_group_norm": _group_norm,
+        "permute": _permute,
+        "transpose": _transpose,
+        "t": _t,
+        "expand": _expand,
+        "repeat": _repeat,
+        "squeeze": _squeeze,
+        "unsqueeze": _unsqueeze,
+        "select": _select,
+        "unbind": _unbind,
+        "slice": _slice,
+        "roll": _rolled,
+        "flip": _rolled,
+        "index": _index,
+        "index_select": _index_select,
+        "constant_pad_nd": _pad,
+        "cat": _cat,
+        "stack": _stack,
+        "split": _split,
+        "split_with_sizes": _split,
+        "unsafe_split": _split,
+        "glu": _glu,
+        "channel_shuffle": _channel_shuffle,
+        "native_channel_shuffle": _channel_shuffle,
+    }
+    for name in ("view", "_unsafe_view", "reshape", "_reshape_alias"):
+        rules[name] = _view
+    for name in (
+        "_scaled_dot_product_flash_attention_for_cpu",
+        "_scaled_dot_product_flash_attention",
+        "_scaled_dot_product_efficient_attention",
+        "_scaled_dot_product_cudnn_attention",
+        "_scaled_dot_product_fused_attention_overrideable",
+        "_scaled_dot_product_attention_math",
+        "scaled_dot_product_attention",
+    ):
+        rules[name] = _attention
+    for name in (
+        "native_batch_norm",
+        "cudnn_batch_norm",
+        "miopen_batch_norm",
+        "_native_batch_norm_legit",
+        "_native_batch_norm_legit_no_training",
+        "_batch_norm_with_update",
+        "_batch_norm_no_update",
+        "batch_norm",
+    ):
+        rules[name] = _batch_norm
+    for name in (
+        "mean sum prod amax amin max min argmax argmin any all var std var_mean logsumexp linalg_vector_norm norm"
+    ).split():
+        rules[name] = _reduce
+    for n in (1, 2, 3):
+        for name in (
+            f"avg_pool{n}d",
+            f"max_pool{n}d",
+            f"max_pool{n}d_with_indices",
+            f"_adaptive_avg_pool{n}d",
+            f"adaptive_avg_pool{n}d",
+            f"adaptive_max_pool{n}d",
+            f"reflection_pad{n}d",
+            f"replication_pad{n}d",
+            f"upsample_nearest{n}d",
+            f"_upsample_nearest_exact{n}d",
+        ):
+            rules[name] = _spatial(n)
+    rules["upsample_linear1d"] = _spatial(1)
+    rules["upsample_trilinear3d"] = _spatial(3)
+    for name in ("upsample_bilinear2d", "upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"):
+        rules[name] = _spatial(2)
+    for name in (
+        "_softmax _safe_softmax _log_softmax clone detach alias lift_fresh lift_fresh_copy _to_copy copy_ copy "
+        "contiguous cumsum cumprod native_dropout tril triu zeros_like ones_like full_like empty_like rand_like "
+        "randn_like fill_ zero_ bernoulli _conj _neg_view"
+    ).split():
+        rules[name] = _elementwise
+    for name in ("new_zeros", "new_ones", "new_full", "new_empty", "_local_scalar_dense"):
+        rules[name] = _constant
+    return {getattr(aten, name): rule for name, rule in rules.items() if hasattr(aten, name)}
+
+
+#: What each operator does; operators tagged as pointwise need no entry.
+RULES: dict[Any, Rule] = _table()
+
+
+def holder_names(module: nn.Module) -> list[tuple[str, Tensor, bool]]:
+    """Name and tensor of a module's own parameters (True) and buffers (False)."""
+    own = [(name, t, True) for name, t in module._parameters.items() if t is not None]
+    return own + [(name, t, False) for name, t in module._buffers.items() if t is not None]
