@@ -13,6 +13,7 @@ pub mod cost;
 pub mod error;
 pub mod evaluate;
 pub mod network;
+pub mod predict;
 pub mod rng;
 pub mod search;
 pub mod space;

@@ -390,7 +390,7 @@ def _labelled(algorithms: Sequence[Algorithm | str] | Mapping[str, Algorithm | s
     pairs = list(algorithms.items()) if isinstance(algorithms, Mapping) else [(None, one) for one in algorithms]
     made = [(label, create(one) if isinstance(one, str) else one) for label, one in pairs]
     for _, one in made:
-        if not isinstance(one, Algorithm) or hasattr(one, "ask"):
+        if not isinstance(one, Algorithm) or hasattr(one, "ask") or getattr(one, "estimator", None) is not None:
             raise EvaluationError(
                 f"{one!r} is no algorithm of the native half; replay takes those of mn.search (not Human), "
                 "others run in a study"

@@ -17,12 +17,13 @@ use rand::Rng as _;
 use serde_json::Value;
 
 use super::benchmark::PyBenchmark;
+use super::search::PyEstimator;
 use super::space::{PyPoint, PySpace, SpaceHandle};
 use super::{cost, enter, to_py};
 use crate::benchmark::Benchmark;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
-use crate::search::{Context, SearchAlgorithm};
+use crate::search::{Context, ModelBased, SearchAlgorithm};
 use crate::space::SearchSpace;
 use crate::study::{Algorithm, Observer, Plan, Setup, Stop, Stopped, Study};
 use crate::trial::{
@@ -844,6 +845,17 @@ fn read_algorithm(algorithm: &Bound<'_, PyAny>, desk: &Arc<Desk>) -> PyResult<Al
             ),
         );
     };
+    if let Some(estimator) = attribute(algorithm, "estimator")? {
+        // The settings name the estimator for the file; what it is comes from here.
+        let mut known = settings.clone();
+        if let Some(known) = known.as_object_mut() {
+            known.remove("model");
+        }
+        let built = serde_json::from_value::<ModelBased>(known)
+            .map_err(|error| Error::Search(error.to_string()))
+            .and_then(|scheme| scheme.build_with(Box::new(PyEstimator(estimator.unbind()))));
+        return built.map(|state| Algorithm::custom(name, settings, state)).map_err(|error| to_py(py, error));
+    }
     Algorithm::registered(&name, &settings, &desk.handle.space, &desk.goals).map_err(|error| to_py(py, error))
 }
 

@@ -110,6 +110,20 @@ pub(crate) fn gain_over_random<S: Settings + Clone>(
     mean_best(&Random {}, space, &loss, trials) - mean_best(settings, space, &loss, trials)
 }
 
+/// The gain on a sphere of labels, a real and an integer, the best of which lies at 0.
+pub(crate) fn mixed_gain<S: Settings + Clone>(settings: &S, trials: u64) -> f64 {
+    let labels = Domain::Categorical((0..6).map(Label::Int).collect());
+    let mut decisions: Vec<Decision> =
+        (0..4).map(|i| Decision::new(format!("c{i}"), labels.clone())).collect();
+    decisions.push(Decision::new("x", Domain::Real { low: -2.0, high: 3.0, log: false }));
+    decisions.push(Decision::new("n", Domain::Integer { low: 0, high: 30, step: 1 }));
+    let sphere = |point: &Point| {
+        let labels: f64 = point.codes()[..4].iter().map(|&code| f64::from((code * 5 + 1) % 6)).sum();
+        0.2 * labels + point.reals()[0].powi(2) + (f64::from(point.codes()[5] - 11) / 10.0).powi(2)
+    };
+    gain_over_random(settings, &SearchSpace::new(decisions).unwrap(), sphere, trials)
+}
+
 /// Two losses that compete, both shared by `4^n` codes of [`grid`]`(n, k)`: ones and threes, each wanted many, with
 /// everything else wasted.
 pub(crate) fn two_losses(point: &Point) -> Vec<f64> {

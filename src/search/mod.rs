@@ -15,60 +15,79 @@
 
 mod ageing;
 mod asha;
+mod bananas;
 mod bohb;
 mod brackets;
+mod candidates;
 mod cma_es;
 mod dehb;
 mod differential_evolution;
 mod evolution;
 mod generational;
 mod genetic;
+mod gp_bo;
 mod grid;
+mod history;
 mod hyperband;
 mod individual;
 mod kde;
 mod local_search;
 mod mo_regularized_evolution;
+mod model_based;
 mod moead;
+mod npenas;
 mod nsga2;
 mod nsga3;
 pub mod operators;
+mod path_encoding;
 mod pbt;
 mod policy;
 mod ppo;
+mod predictor_local;
 mod random;
+mod ranked;
 mod regularized_evolution;
 mod reinforce;
 mod reward;
 mod rungs;
 mod simulated_annealing;
+mod smac;
 mod successive_halving;
+mod tpe;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use asha::Asha;
+pub use bananas::Bananas;
 pub use bohb::Bohb;
 pub use cma_es::CmaEs;
 pub use dehb::Dehb;
 pub use differential_evolution::DifferentialEvolution;
 pub use evolution::Evolution;
 pub use genetic::Genetic;
+pub use gp_bo::GpBo;
 pub use grid::Grid;
 pub use hyperband::Hyperband;
 pub use local_search::LocalSearch;
 pub use mo_regularized_evolution::MoRegularizedEvolution;
+pub use model_based::ModelBased;
 pub use moead::Moead;
+pub use npenas::Npenas;
 pub use nsga2::Nsga2;
 pub use nsga3::Nsga3;
+pub use path_encoding::Cell;
 pub use pbt::Pbt;
 pub use ppo::Ppo;
+pub use predictor_local::PredictorLocal;
 pub use random::Random;
 pub use regularized_evolution::RegularizedEvolution;
 pub use reinforce::Reinforce;
 pub use simulated_annealing::SimulatedAnnealing;
+pub use smac::Smac;
 pub use successive_halving::SuccessiveHalving;
+pub use tpe::Tpe;
 
 use crate::cost::Feasible;
 use crate::error::{Error, Result, suggest};
@@ -182,26 +201,33 @@ macro_rules! algorithms {
 
 algorithms![
     Asha,
+    Bananas,
     Bohb,
     CmaEs,
     Dehb,
     DifferentialEvolution,
     Evolution,
     Genetic,
+    GpBo,
     Grid,
     Hyperband,
     LocalSearch,
     MoRegularizedEvolution,
+    ModelBased,
     Moead,
+    Npenas,
     Nsga2,
     Nsga3,
     Pbt,
     Ppo,
+    PredictorLocal,
     Random,
     RegularizedEvolution,
     Reinforce,
     SimulatedAnnealing,
+    Smac,
     SuccessiveHalving,
+    Tpe,
 ];
 
 /// The registered algorithm of this name.

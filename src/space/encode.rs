@@ -4,9 +4,33 @@
 //! scaled to `[0, 1]` (in the logarithm on a log scale). A numeric decision that can be inactive has a further column
 //! that is 1 while it is active, so that "inactive" and "lowest" differ. Inactive decisions are all zeros.
 
+use std::ops::Range;
+
 use super::{Domain, INACTIVE, Point, SearchSpace};
 
+/// The columns of one decision in an encoded row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// Where they stand.
+    pub range: Range<usize>,
+    /// Whether they hold a number (and, if there is a second column, whether it is active) and not marks of labels.
+    pub numeric: bool,
+}
+
 impl SearchSpace {
+    /// The columns of every decision, in declared order.
+    #[must_use]
+    pub fn encoded_columns(&self) -> Vec<Columns> {
+        let mut start = 0;
+        (0..self.len())
+            .map(|i| {
+                let range = start..start + self.columns(i);
+                start = range.end;
+                Columns { range, numeric: self.is_numeric(i) }
+            })
+            .collect()
+    }
+
     /// The number of columns of [`SearchSpace::encode`].
     #[must_use]
     pub fn encoded_width(&self) -> usize {
@@ -80,6 +104,14 @@ mod tests {
                 prop_assert!(rows.insert(row.iter().map(|x| x.to_bits()).collect::<Vec<_>>()));
             }
         }
+    }
+
+    #[test]
+    fn columns_lie_side_by_side() {
+        let columns = mixed().encoded_columns();
+        let ranges: Vec<_> = columns.iter().map(|c| c.range.clone()).collect();
+        assert_eq!(ranges, [0..2, 2..5, 5..6, 6..7]);
+        assert_eq!(columns.iter().map(|c| c.numeric).collect::<Vec<_>>(), [false, false, true, true]);
     }
 
     #[test]

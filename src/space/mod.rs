@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use domain::Domain;
+pub use encode::Columns;
 pub use label::Label;
 pub use point::{INACTIVE, Point};
 pub use shuffle::Shuffle;

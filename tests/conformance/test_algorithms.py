@@ -7,8 +7,11 @@ import pytest
 import modularnas as mn
 from modularnas import testing
 
-#: Settings with which an algorithm leaves its warm-up within a short run; defaults for those not named.
-SHORT = {"regularized_evolution": {"population": 8, "sample": 3}}
+#: Settings with which an algorithm leaves its warm-up within a short run (or asks nobody); defaults for those not named.
+SHORT = {
+    "human": {"callback": lambda context, _: context.space.sample(context.rng_seed(0))},
+    "regularized_evolution": {"population": 8, "sample": 3},
+}
 #: Where an algorithm searches that serves numbers only; a mixed space for the others.
 SPACES = {"cma_es": mn.SearchSpace({"n": mn.integer(1, 9), "rate": mn.real(1e-4, 1e-1, log=True), "x": mn.real(-1, 1)})}
 

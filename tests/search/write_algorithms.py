@@ -11,7 +11,7 @@ HEAD = '''"""The registered search algorithms. Written by tests/search/write_alg
 
 from __future__ import annotations
 
-from typing import Any, Literal  # noqa: F401
+from typing import Any, Literal
 
 from modularnas.search.algorithm import Algorithm
 
@@ -38,7 +38,10 @@ def python_type(schema, definitions):
         return f"Literal[{literal(schema['const'])}]"
     for key in ("anyOf", "oneOf"):
         if key in schema:
-            return " | ".join(dict.fromkeys(python_type(option, definitions) for option in schema[key]))
+            options = schema[key]
+            if all("const" in option for option in options):
+                return python_type({"enum": [option["const"] for option in options]}, definitions)
+            return " | ".join(dict.fromkeys(python_type(option, definitions) for option in options))
     kind = schema.get("type")
     if isinstance(kind, list):
         return " | ".join(python_type({**schema, "type": one}, definitions) for one in kind)
@@ -51,10 +54,9 @@ def literal(value):
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def wrap(text, indent, first=""):
-    return textwrap.fill(
-        " ".join(text.split()), 120, initial_indent=indent + first, subsequent_indent=indent + ("    " if first else "")
-    )
+def wrap(text, indent, first="", then=None):
+    then = indent + ("    " if first else "") if then is None else then
+    return textwrap.fill(" ".join(text.split()), 120, initial_indent=indent + first, subsequent_indent=then)
 
 
 def algorithm_class(name, schema):
@@ -71,8 +73,7 @@ def algorithm_class(name, schema):
     if properties:
         lines += ["", "    Args:"]
         for key, p in properties.items():
-            text = wrap(f"{key}: {p.get('description', '')}", "        ")
-            lines += [text.replace("\n        ", "\n            ")]
+            lines += [wrap(f"{key}: {p.get('description', '')}", "        ", "", "            ")]
         lines += ['    """']
     elif rest:
         lines += ['    """']

@@ -1,7 +1,8 @@
 """Search algorithms (the paper's Ω): what to try next.
 
 The classes in `algorithms.py` are written by `tests/search/write_algorithms.py` from the documentation and defaults of
-the native half; a test fails when they are stale. `human.py` is one in Python. The room knows the
+the native half; a test fails when they are stale. `human.py` is one in Python, `model_based.py` adds
+regressors of the user's. The room knows the
 space; no evaluator, no transformation.
 """
 
@@ -15,11 +16,12 @@ from modularnas.search.algorithm import Algorithm
 from modularnas.search.algorithms import *  # noqa: F403
 from modularnas.search.exact import Solution, exact, exact_sweep
 from modularnas.search.human import Human
+from modularnas.search.model_based import ModelBased
 
 __all__ = ["Algorithm", "Human", "Solution", "create", "exact", "exact_sweep", "names", *algorithms.__all__]
 
 _CLASSES: dict[str, type[Algorithm]] = {
-    cls.name: cls for cls in (Human, *(getattr(algorithms, name) for name in algorithms.__all__))
+    cls.name: cls for cls in (*(getattr(algorithms, name) for name in algorithms.__all__), Human, ModelBased)
 }
 
 
@@ -43,5 +45,6 @@ def create(name: str, **settings: Any) -> Algorithm:
         RegularizedEvolution(population=20, sample=25)
     """
     if name != Human.name:
-        _core.complete_settings(name, settings)  # raises for an unknown name or setting, with near matches
+        named = {key: value for key, value in settings.items() if not (key == "model" and hasattr(value, "fit"))}
+        _core.complete_settings(name, named)  # raises for an unknown name or setting, with near matches
     return _CLASSES[name](**settings)

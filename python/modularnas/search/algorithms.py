@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal  # noqa: F401
+from typing import Any, Literal
 
 from modularnas.search.algorithm import Algorithm
 
 __all__ = [
     "Asha",
+    "Bananas",
     "Bohb",
     "CmaEs",
     "Dehb",
     "DifferentialEvolution",
     "Evolution",
     "Genetic",
+    "GpBo",
     "Grid",
     "Hyperband",
     "LocalSearch",
     "MoRegularizedEvolution",
+    "ModelBased",
     "Moead",
+    "Npenas",
     "Nsga2",
     "Nsga3",
     "Pbt",
     "Ppo",
+    "PredictorLocal",
     "Random",
     "RegularizedEvolution",
     "Reinforce",
     "SimulatedAnnealing",
+    "Smac",
     "SuccessiveHalving",
+    "Tpe",
 ]
 
 
@@ -52,6 +59,46 @@ class Asha(Algorithm):
         super().__init__(
             min_fidelity=min_fidelity,
             eta=eta,
+        )
+
+
+class Bananas(Algorithm):
+    """BANANAS (White et al. 2019, arXiv 1910.11858).
+
+    An ensemble of neural networks predicts the loss, candidates are mutations of the best points, and Thompson sampling
+    chooses among them. Strong on few evaluations (150 or fewer).
+
+    Args:
+        startup: Number of random trials at the start; 1 or more.
+        every: A new model is fitted after so many further trials; 1 or more.
+        candidates: Mutated points among which a model chooses; 1 or more.
+        parents: Number of best points that are mutated; 1 or more.
+        model: What predicts the loss.
+        cell: The graph that the decisions make, for the path encoding; null: one-hot columns. A dict of "edges" (for
+            each decision that is an edge the two vertices that it joins), "vertices" (for each decision that is the
+            operation of a vertex that vertex) and "absent" (labels of edges that are not there). The input is vertex 0,
+            the output the last.
+    """
+
+    name = "bananas"
+
+    def __init__(
+        self,
+        *,
+        startup: int = 10,
+        every: int = 10,
+        candidates: int = 400,
+        parents: int = 30,
+        model: Literal["gp", "forest", "boosting", "mlp", "linear", "ensemble"] = "mlp",
+        cell: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            startup=startup,
+            every=every,
+            candidates=candidates,
+            parents=parents,
+            model=model,
+            cell=cell,
         )
 
 
@@ -200,9 +247,9 @@ class Evolution(Algorithm):
         self,
         *,
         population: int = 100,
-        selection: Literal["tournament"] | Literal["truncation"] = "tournament",
+        selection: Literal["tournament", "truncation"] = "tournament",
         sample: int = 25,
-        crossover: Literal["uniform"] | Literal["one_point"] | Literal["two_point"] | Literal["sbx"] = "uniform",
+        crossover: Literal["uniform", "one_point", "two_point", "sbx"] = "uniform",
         crossover_rate: float = 0.0,
         mutation_rate: float | None = None,
     ) -> None:
@@ -241,9 +288,9 @@ class Genetic(Algorithm):
         *,
         population: int = 100,
         elite: int = 1,
-        selection: Literal["tournament"] | Literal["truncation"] = "tournament",
+        selection: Literal["tournament", "truncation"] = "tournament",
         sample: int = 3,
-        crossover: Literal["uniform"] | Literal["one_point"] | Literal["two_point"] | Literal["sbx"] = "uniform",
+        crossover: Literal["uniform", "one_point", "two_point", "sbx"] = "uniform",
         crossover_rate: float = 0.9,
         mutation_rate: float | None = None,
     ) -> None:
@@ -255,6 +302,35 @@ class Genetic(Algorithm):
             crossover=crossover,
             crossover_rate=crossover_rate,
             mutation_rate=mutation_rate,
+        )
+
+
+class GpBo(Algorithm):
+    """Bayesian optimisation with Gaussian processes.
+
+    The most economical with trials, at the highest cost per proposal. Several objectives by random weights (ParEGO),
+    constraints by their own processes.
+
+    Args:
+        startup: Number of random trials at the start; 1 or more.
+        acquisition: What makes a point promising.
+        max_rows: Trials that the processes learn from, at most; 10 or more. Time grows with its square, at refits its
+            cube.
+    """
+
+    name = "gp_bo"
+
+    def __init__(
+        self,
+        *,
+        startup: int = 10,
+        acquisition: Literal["log_ei", "lcb"] = "log_ei",
+        max_rows: int = 400,
+    ) -> None:
+        super().__init__(
+            startup=startup,
+            acquisition=acquisition,
+            max_rows=max_rows,
         )
 
 
@@ -274,7 +350,7 @@ class Grid(Algorithm):
     def __init__(
         self,
         *,
-        order: Literal["shuffled"] | Literal["lexicographic"] = "shuffled",
+        order: Literal["shuffled", "lexicographic"] = "shuffled",
         levels: int = 10,
     ) -> None:
         super().__init__(
@@ -323,7 +399,7 @@ class LocalSearch(Algorithm):
     def __init__(
         self,
         *,
-        improvement: Literal["first"] | Literal["best"] = "first",
+        improvement: Literal["first", "best"] = "first",
         starts: int = 10,
     ) -> None:
         super().__init__(
@@ -356,6 +432,40 @@ class MoRegularizedEvolution(Algorithm):
         )
 
 
+class ModelBased(Algorithm):
+    """Model-based search, the scheme of the original ModularNAS.
+
+    A score model is fitted to all trials, an inner optimizer finds the points that it likes best, and these are
+    evaluated; now and then a random one.
+
+    Args:
+        model: What predicts the loss.
+        optimizer: How points that the model likes are found.
+        startup: Number of random trials at the start; 1 or more.
+        every: A new model is fitted after so many further trials; 1 or more.
+        epsilon: Probability of a random point in place of the model's, 0 to 1.
+    """
+
+    name = "model_based"
+
+    def __init__(
+        self,
+        *,
+        model: Literal["gp", "forest", "boosting", "mlp", "linear", "ensemble"] = "boosting",
+        optimizer: Literal["sampling", "simulated_annealing"] = "simulated_annealing",
+        startup: int = 32,
+        every: int = 32,
+        epsilon: float = 0.05,
+    ) -> None:
+        super().__init__(
+            model=model,
+            optimizer=optimizer,
+            startup=startup,
+            every=every,
+            epsilon=epsilon,
+        )
+
+
 class Moead(Algorithm):
     """MOEA/D (Zhang and Li 2007, DOI 10.1109/TEVC.2007.892759).
 
@@ -384,7 +494,7 @@ class Moead(Algorithm):
         neighbours: int = 20,
         locality: float = 0.9,
         replacements: int = 2,
-        crossover: Literal["uniform"] | Literal["one_point"] | Literal["two_point"] | Literal["sbx"] = "sbx",
+        crossover: Literal["uniform", "one_point", "two_point", "sbx"] = "sbx",
         crossover_rate: float = 1.0,
         mutation_rate: float | None = None,
     ) -> None:
@@ -396,6 +506,39 @@ class Moead(Algorithm):
             crossover=crossover,
             crossover_rate=crossover_rate,
             mutation_rate=mutation_rate,
+        )
+
+
+class Npenas(Algorithm):
+    """NPENAS (Wei et al. 2020, arXiv 2003.12857).
+
+    Evolution whose many children are ranked by a predictor before the first of them are evaluated.
+
+    Args:
+        startup: Number of random trials at the start; 1 or more.
+        every: A new predictor is fitted after so many further trials; 1 or more.
+        parents: Number of best points that get children; 1 or more.
+        children: Children of each parent; 1 or more.
+        model: What predicts the loss.
+    """
+
+    name = "npenas"
+
+    def __init__(
+        self,
+        *,
+        startup: int = 10,
+        every: int = 10,
+        parents: int = 10,
+        children: int = 10,
+        model: Literal["gp", "forest", "boosting", "mlp", "linear", "ensemble"] = "gp",
+    ) -> None:
+        super().__init__(
+            startup=startup,
+            every=every,
+            parents=parents,
+            children=children,
+            model=model,
         )
 
 
@@ -420,7 +563,7 @@ class Nsga2(Algorithm):
         self,
         *,
         population: int = 100,
-        crossover: Literal["uniform"] | Literal["one_point"] | Literal["two_point"] | Literal["sbx"] = "sbx",
+        crossover: Literal["uniform", "one_point", "two_point", "sbx"] = "sbx",
         crossover_rate: float = 0.9,
         mutation_rate: float | None = None,
     ) -> None:
@@ -454,7 +597,7 @@ class Nsga3(Algorithm):
         self,
         *,
         population: int = 100,
-        crossover: Literal["uniform"] | Literal["one_point"] | Literal["two_point"] | Literal["sbx"] = "sbx",
+        crossover: Literal["uniform", "one_point", "two_point", "sbx"] = "sbx",
         crossover_rate: float = 1.0,
         mutation_rate: float | None = None,
     ) -> None:
@@ -527,6 +670,40 @@ class Ppo(Algorithm):
             learning_rate=learning_rate,
             clip=clip,
             entropy=entropy,
+        )
+
+
+class PredictorLocal(Algorithm):
+    """Predictor in the loop (LINAS; Cummings et al. 2022, arXiv 2205.10358).
+
+    NSGA-II runs on predictors of all objectives, and the points that it finds are evaluated. Made for several
+    objectives; one works as well.
+
+    Args:
+        startup: Number of random trials at the start; 1 or more.
+        every: New predictors are fitted after so many further trials; 1 or more.
+        population: Population of the inner search; 2 or more.
+        generations: Generations of the inner search; 1 or more.
+        model: What predicts each objective.
+    """
+
+    name = "predictor_local"
+
+    def __init__(
+        self,
+        *,
+        startup: int = 25,
+        every: int = 25,
+        population: int = 50,
+        generations: int = 20,
+        model: Literal["gp", "forest", "boosting", "mlp", "linear", "ensemble"] = "gp",
+    ) -> None:
+        super().__init__(
+            startup=startup,
+            every=every,
+            population=population,
+            generations=generations,
+            model=model,
         )
 
 
@@ -614,7 +791,7 @@ class SimulatedAnnealing(Algorithm):
         initial_temperature: float = 1.0,
         final_temperature: float = 0.01,
         steps: int = 200,
-        cooling: Literal["exponential"] | Literal["linear"] = "exponential",
+        cooling: Literal["exponential", "linear"] = "exponential",
         starts: int = 10,
     ) -> None:
         super().__init__(
@@ -623,6 +800,43 @@ class SimulatedAnnealing(Algorithm):
             steps=steps,
             cooling=cooling,
             starts=starts,
+        )
+
+
+class Smac(Algorithm):
+    """SMAC (Hutter et al. 2011).
+
+    Random forest, expected improvement, local search, and random points in between. Robust on mixed and conditional
+    spaces.
+
+    Args:
+        startup: Number of random trials at the start; 1 or more.
+        every: A new forest is grown after so many further trials; 1 or more.
+        trees: Number of trees; 1 or more.
+        samples: Random points among which each model chooses; 1 or more.
+        starts: Starts of local search; 1 or more.
+        random: Probability of a random point in place of the model's, 0 to 1.
+    """
+
+    name = "smac"
+
+    def __init__(
+        self,
+        *,
+        startup: int = 10,
+        every: int = 1,
+        trees: int = 50,
+        samples: int = 1000,
+        starts: int = 10,
+        random: float = 0.1,
+    ) -> None:
+        super().__init__(
+            startup=startup,
+            every=every,
+            trees=trees,
+            samples=samples,
+            starts=starts,
+            random=random,
         )
 
 
@@ -650,4 +864,32 @@ class SuccessiveHalving(Algorithm):
             min_fidelity=min_fidelity,
             eta=eta,
             candidates=candidates,
+        )
+
+
+class Tpe(Algorithm):
+    """Tree-structured Parzen estimator (Bergstra et al. 2011), multivariate and aware of conditions.
+
+    Samples where good trials are dense and bad ones are not. The cheapest model-based search; its cost does not grow
+    with the trials.
+
+    Args:
+        startup: Number of random trials at the start; 1 or more.
+        candidates: Points drawn from the density of good trials, of which one is tried; 1 or more.
+        gamma: The fraction of the trials that is good (25 at most), above 0 and below 1.
+    """
+
+    name = "tpe"
+
+    def __init__(
+        self,
+        *,
+        startup: int = 10,
+        candidates: int = 8,
+        gamma: float = 0.1,
+    ) -> None:
+        super().__init__(
+            startup=startup,
+            candidates=candidates,
+            gamma=gamma,
         )
