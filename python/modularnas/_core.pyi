@@ -314,11 +314,16 @@ class RewritePlan:
     @property
     def actions(self) -> list[dict[str, Any]]: ...
     @property
+    def cuts(self) -> list[dict[str, Any]]: ...
+    @property
     def original(self) -> Point | None: ...
     @property
     def fixed(self) -> list[dict[str, str]]: ...
     def with_costs(self, candidates: Mapping[str, Mapping[str, Mapping[str, int]]]) -> SearchSpace:
         """The search space with the exact cost of every point, given that of each candidate op by path and name."""
+
+    def without(self, tried: dict[str, str]) -> RewritePlan:
+        """The plan of the same network and rules without some decisions, given by name with the reason."""
 
     def grow(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """The weights of the supernet that are larger than the given ones, by path."""
@@ -328,10 +333,12 @@ class RewritePlan:
 
     def __copy__(self) -> RewritePlan: ...
     def __deepcopy__(self, _memo: object) -> RewritePlan: ...
-    def __reduce__(self) -> tuple[Any, tuple[Any, Any]]: ...
+    def __reduce__(self) -> tuple[Any, tuple[Any, Any, dict[str, str]]]: ...
 
-def plan_rewrite(network: Mapping[str, Any], rules: Sequence[Mapping[str, Any]]) -> RewritePlan:
-    """Plans a rewrite: network and rules are plain records (dicts and lists)."""
+def plan_rewrite(
+    network: Mapping[str, Any], rules: Sequence[Mapping[str, Any]], tried: dict[str, str] | None = None
+) -> RewritePlan:
+    """Plans a rewrite: network and rules are plain records; `tried` has decisions that must stay closed, and why."""
 
 def write_safetensors(path: _Path, tensors: Sequence[tuple[str, str, Sequence[int], bytes]]) -> None:
     """Writes tensors, given as (name, safetensors dtype, shape, bytes), to a safetensors file."""

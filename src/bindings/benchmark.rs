@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use pythonize::depythonize;
 
 use super::space::{PyPoint, PySpace, SpaceHandle};
-use super::study::{PyTrial, foreign};
+use super::study::PyTrial;
 use super::{enter, to_py};
 use crate::benchmark::{
     Benchmark, Cell, Column, Graph, MAX_VERTICES, Metric, Replay, TaskSet, cell_of, hpo_taskset,
@@ -369,13 +369,11 @@ impl PyBenchmark {
         let outcomes = PyList::empty(py);
         for trial in trials.try_iter()? {
             let trial = trial?;
-            let (point, fidelity) = match trial.downcast::<PyTrial>() {
-                Ok(trial) => (trial.get().trial().point.clone(), trial.get().trial().fidelity),
-                Err(_) => {
-                    let point =
-                        PySpace { handle: Arc::clone(&self.handle) }.extract(&trial.getattr("point")?)?;
-                    (point, read_fidelity(py, trial.getattr("fidelity")?.extract()?)?)
-                }
+            let (point, fidelity) = if let Ok(trial) = trial.downcast::<PyTrial>() {
+                (trial.get().trial().point.clone(), trial.get().trial().fidelity)
+            } else {
+                let point = PySpace { handle: Arc::clone(&self.handle) }.extract(&trial.getattr("point")?)?;
+                (point, read_fidelity(py, trial.getattr("fidelity")?.extract()?)?)
             };
             self.handle.space.check(&point).map_err(|error| to_py(py, error))?;
             match self.benchmark.query(&point, fidelity) {
@@ -421,7 +419,7 @@ fn replay_curves(
         .collect::<PyResult<Vec<_>>>()?;
     let curves = enter(py, || {
         let plan = Replay { trials, seeds, first_seed };
-        let mut poll = || Python::with_gil(|py| py.check_signals()).map_err(foreign);
+        let mut poll = super::cost::poll;
         replay(&benchmark.benchmark, &algorithms, plan, &mut poll)
     })?;
     let array = |values: Vec<f64>| values.into_pyarray(py).reshape([seeds, trials])?.into_py_any(py);

@@ -29,7 +29,7 @@ fn refuse<T>(py: Python<'_>, message: String) -> PyResult<T> {
     clippy::redundant_closure_for_method_calls,
     reason = "the method alone is not general enough in its lifetime"
 )]
-fn poll() -> Result<()> {
+pub(super) fn poll() -> Result<()> {
     Python::with_gil(|py| py.check_signals()).map_err(foreign)
 }
 

@@ -417,7 +417,9 @@ impl PyStudy {
         let columns: Vec<_> = columns.iter().map(|(column, values)| (*column, values.as_array())).collect();
         let row = |i: usize| {
             let mut row = vec![f64::NAN; width];
-            columns.iter().for_each(|(column, values)| row[*column] = values[i]);
+            for (column, values) in &columns {
+                row[*column] = values[i];
+            }
             Outcome::Complete(Measurement { values: row.into() })
         };
         Ok((0..rows).map(row).collect())
@@ -545,7 +547,7 @@ enum Call {
 }
 
 fn read_evaluator(evaluator: &Bound<'_, PyAny>, space: &SearchSpace) -> PyResult<Call> {
-    let method = |name| Ok::<_, PyErr>(evaluator.getattr_opt(name)?.filter(|found| found.is_callable()));
+    let method = |name| Ok::<_, PyErr>(evaluator.getattr_opt(name)?.filter(Bound::is_callable));
     if let Some(evaluate) = method("evaluate_indices")? {
         let real = (0..space.len()).find(|&i| space.real_slot(i).is_some());
         return match real {
@@ -594,7 +596,9 @@ impl PyEvaluator<'_> {
             Call::Indices(evaluate) => {
                 let width = self.engine.desk.handle.space.len();
                 let mut codes = Vec::with_capacity(batch.len() * width);
-                batch.iter().for_each(|trial| codes.extend_from_slice(trial.point.codes()));
+                for trial in batch {
+                    codes.extend_from_slice(trial.point.codes());
+                }
                 let indices = codes.into_pyarray(py).reshape([batch.len(), width])?;
                 let result = evaluate.bind(py).call1((indices,));
                 let caught =

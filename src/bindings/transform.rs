@@ -1,12 +1,12 @@
 //! Rewriting for Python: records and rules in, a plan out; tensors in, tensors out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 use pyo3_tch::PyTensor;
 use pythonize::{depythonize, pythonize};
 use safetensors::{Dtype, tensor::TensorView};
@@ -31,7 +31,7 @@ pub(crate) struct PyPlan {
     plan: RewritePlan,
     network: Network,
     rules: Vec<AppliedRule>,
-    tried: HashMap<String, String>,
+    tried: BTreeMap<String, String>,
     space: Py<PySpace>,
 }
 
@@ -43,7 +43,7 @@ fn plan_rewrite(
     py: Python<'_>,
     network: &Bound<'_, PyAny>,
     rules: &Bound<'_, PyAny>,
-    tried: Option<HashMap<String, String>>,
+    tried: Option<BTreeMap<String, String>>,
 ) -> PyResult<PyPlan> {
     let network: Network = depythonize(network)?;
     let rules: Vec<AppliedRule> = depythonize(rules)?;
@@ -54,7 +54,7 @@ fn plan(
     py: Python<'_>,
     network: Network,
     rules: Vec<AppliedRule>,
-    tried: HashMap<String, String>,
+    tried: BTreeMap<String, String>,
 ) -> PyResult<PyPlan> {
     let plan = enter(py, || rewrite(&network, &rules, &tried))?;
     let space = Py::new(py, PySpace::new(py, plan.space.clone())?)?;
@@ -95,7 +95,7 @@ impl PyPlan {
     }
 
     /// The plan of the same network and rules without some decisions, given by name with the reason.
-    fn without(&self, py: Python<'_>, tried: HashMap<String, String>) -> PyResult<PyPlan> {
+    fn without(&self, py: Python<'_>, tried: BTreeMap<String, String>) -> PyResult<PyPlan> {
         let mut all = self.tried.clone();
         all.extend(tried);
         plan(py, self.network.clone(), self.rules.clone(), all)
@@ -153,14 +153,12 @@ impl PyPlan {
         slf
     }
 
-    fn __reduce__<'py>(
-        slf: &Bound<'py, Self>,
-    ) -> PyResult<(Bound<'py, PyAny>, (PyObject, PyObject, HashMap<String, String>))> {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let py = slf.py();
         let make = py.import("modularnas._core")?.getattr("plan_rewrite")?;
         let plan = slf.get();
         let (network, rules) = (pythonize(py, &plan.network)?, pythonize(py, &plan.rules)?);
-        Ok((make, (network.unbind(), rules.unbind(), plan.tried.clone())))
+        Ok((make, (network, rules, plan.tried.clone()).into_pyobject(py)?))
     }
 }
 

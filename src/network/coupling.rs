@@ -315,14 +315,14 @@ impl<'a> Walk<'a> {
         }
         let mut all = Vec::new();
         for &tensor in from {
-            match self.dims[tensor][along].clone() {
-                Dim::Atoms(atoms) => all.extend_from_slice(&atoms),
-                _ => {
-                    let atoms = self.fresh(self.size((tensor, along)) as usize);
-                    self.fix_atoms(&atoms, &reason);
-                    all.extend_from_slice(&atoms);
-                }
-            }
+            let atoms = if let Dim::Atoms(atoms) = &self.dims[tensor][along] {
+                Rc::clone(atoms)
+            } else {
+                let atoms = self.fresh(self.size((tensor, along)) as usize);
+                self.fix_atoms(&atoms, &reason);
+                atoms
+            };
+            all.extend_from_slice(&atoms);
         }
         self.dims[to][along] = Dim::Atoms(all.into());
     }
@@ -537,28 +537,28 @@ impl<'a> Walk<'a> {
         let mut widths: Vec<Width> = Vec::new();
         let mut width_of: HashMap<usize, usize> = HashMap::new();
         let mut channel_of: HashMap<u32, (u32, u32)> = HashMap::new();
-        for number in 0..flow.layers.len() {
+        for (number, classes) in made.iter().enumerate() {
             let first = root(&mut group, number);
             let index = *width_of.entry(first).or_insert(widths.len());
             if index == widths.len() {
-                for (channel, &class) in made[number].iter().enumerate() {
+                for (channel, &class) in classes.iter().enumerate() {
                     channel_of.insert(class, (index as u32, channel as u32));
                 }
                 widths.push(Width {
                     producers: Vec::new(),
                     consumers: Vec::new(),
-                    channels: made[number].len() as u64,
+                    channels: classes.len() as u64,
                     size: self.size(flow.layers[number].output),
                     fixed: None,
                 });
             }
             widths[index].producers.push(number);
-            let reason = if made[number].len() as u64 != widths[index].channels {
+            let reason = if classes.len() as u64 != widths[index].channels {
                 Some("it is coupled with only a part of another layer's channels".to_string())
             } else if widths[index].size % widths[index].channels.max(1) != 0 {
                 Some("its channels repeat unevenly".to_string())
             } else {
-                made[number].iter().find_map(|class| self.fixed.get(class)).map(|r| r.to_string())
+                classes.iter().find_map(|class| self.fixed.get(class)).map(ToString::to_string)
             };
             if widths[index].fixed.is_none() {
                 widths[index].fixed = reason;

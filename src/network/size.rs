@@ -91,10 +91,10 @@ mod tests {
         for term in product(1, 5, &[left, right], &[]) {
             model.push(term);
         }
-        for i in 0..2 {
-            for j in 0..2 {
+        for (i, a) in a.into_iter().enumerate() {
+            for (j, b) in b.into_iter().enumerate() {
                 let macs = model.evaluate(&[i as i32, j as i32]).unwrap()[1][0];
-                assert_eq!(macs, 5 * (3 + a[i]) * (a[i] + b[j]));
+                assert_eq!(macs, 5 * (3 + a) * (a + b));
             }
         }
     }

@@ -472,7 +472,7 @@ mod tests {
         let mut algorithm = GpBo { startup: 5, ..GpBo::default() }.build(&space, &goals).unwrap();
         let mut sums = Vec::new();
         for next in 0..40 {
-            let cx = Context { space: &space, goals: &goals, seed: 1, next, running: &[] };
+            let cx = Context { space: &space, goals: &goals, seed: 1, next, running: &[], feasible: None };
             let point = algorithm.ask(&cx, 1).unwrap().remove(0).point;
             let sum = point.codes().iter().map(|&code| f64::from(code)).sum();
             sums.push(sum);

@@ -479,7 +479,8 @@ mod tests {
         let goals = one_loss();
         let mut parzen = Tpe::default().build(&space, &goals).unwrap();
         let told = search(Tpe::default(), &space, |point| vec![f64::from(point.codes()[2])], 40, 2);
-        let mut cx = Context { space: &space, goals: &goals, seed: 4, next: 40, running: &[] };
+        let mut cx =
+            Context { space: &space, goals: &goals, seed: 4, next: 40, running: &[], feasible: None };
         parzen.tell(&cx, &told).unwrap();
         let first = parzen.ask(&cx, 1).unwrap().remove(0).point;
         let trial = |point: Point| Trial { point, outcome: None, ..told[0].clone() };

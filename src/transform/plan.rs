@@ -4,7 +4,7 @@
 //! everything inside it is decided only while it is there. So any rules combine, and the cost stays exact: it is a sum
 //! over everything that was traced of products of sizes, each size a function of decisions.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::rule::{AppliedRule, Effect, ORIGINAL, Opening};
 
@@ -109,8 +109,7 @@ impl Run {
     #[must_use]
     pub fn range(&self, codes: &[i32]) -> (u64, u64) {
         match self.decision.map(|decision| codes[decision]) {
-            None => self.inactive,
-            Some(INACTIVE) => self.inactive,
+            None | Some(INACTIVE) => self.inactive,
             Some(code) => self.ranges[code as usize],
         }
     }
@@ -200,7 +199,7 @@ enum Target {
 pub fn rewrite(
     network: &Network,
     rules: &[AppliedRule],
-    tried: &HashMap<String, String>,
+    tried: &BTreeMap<String, String>,
 ) -> Result<RewritePlan> {
     let nodes: HashMap<&str, usize> =
         network.nodes.iter().enumerate().map(|(i, node)| (node.path.as_str(), i)).collect();
@@ -216,8 +215,10 @@ pub fn rewrite(
     planner.modules()?;
     planner.stages()?;
     let coupling = planner.widths()?;
+    // A rule that the user meant for certain modules must open one; one for all modules, only if no other rule does.
+    let nothing = planner.n_opened.iter().all(|&n| n == 0);
     for (number, applied) in rules.iter().enumerate() {
-        if planner.n_opened[number] == 0 {
+        if planner.n_opened[number] == 0 && (nothing || applied.named || applied.rule.names_modules()) {
             return Err(Error::Rule(nothing_opened(number, applied, &planner.fixed)));
         }
     }
@@ -260,7 +261,7 @@ fn nothing_opened(number: usize, applied: &AppliedRule, fixed: &[Fixed]) -> Stri
 struct Planner<'a> {
     network: &'a Network,
     rules: &'a [AppliedRule],
-    tried: &'a HashMap<String, String>,
+    tried: &'a BTreeMap<String, String>,
     nodes: HashMap<&'a str, usize>,
     opened: Vec<Opened>,
     /// Of each rule: how much it opened.
@@ -268,7 +269,7 @@ struct Planner<'a> {
     fixed: Vec<Fixed>,
 }
 
-impl<'a> Planner<'a> {
+impl Planner<'_> {
     fn node(&self, path: &str) -> Result<usize> {
         self.nodes
             .get(path)
@@ -362,7 +363,7 @@ impl<'a> Planner<'a> {
                     (None, Some(other)) => {
                         Err(format!("it is coupled with '{other}', which where= leaves out"))
                     }
-                    (None, None) => applied.rule.open_width(self.network, width, &targets),
+                    (None, None) => applied.rule.open_width(self.network, width),
                 };
                 let Some(opening) = opening.transpose() else { continue };
                 match opening {
@@ -743,11 +744,10 @@ fn indicator(n: usize, code: usize) -> Box<[i64]> {
 mod tests {
     use super::super::rule::RewriteRule;
     use super::*;
-    use crate::network::Conv;
+    use crate::network::{Conv, Flow, Node, Parameter};
 
-    fn node(path: &str, kind: Kind, params: u64, macs: u64) -> Node {
-        let cost = Cost { params, macs, activation_bytes: 0 };
-        Node { path: path.into(), class: "X".into(), kind, cost, outputs: vec![vec![1, 8, 4, 4]] }
+    fn node(path: &str, kind: Kind, within: &[usize]) -> Node {
+        Node { path: path.into(), class: "X".into(), kind, within: within.to_vec() }
     }
 
     fn conv(kernel: u64) -> Kind {
@@ -764,18 +764,31 @@ mod tests {
 
     /// A block of two convolutions (3x3 and 5x5) after a 3x3 stem.
     fn network() -> Network {
-        let cost = |k: u64| (32 * k * k, 128 * 4 * k * k);
-        let sum = |sizes: &[u64]| sizes.iter().map(|&k| cost(k)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-        let (all, block) = (sum(&[3, 3, 5]), sum(&[3, 5]));
-        Network {
-            nodes: vec![
-                node("", Kind::Other, all.0, all.1),
-                node("stem", conv(3), cost(3).0, cost(3).1),
-                node("block", Kind::Other, block.0, block.1),
-                node("block.a", conv(3), cost(3).0, cost(3).1),
-                node("block.b", conv(5), cost(5).0, cost(5).1),
-            ],
-        }
+        let nodes = vec![
+            node("", Kind::Other, &[0]),
+            node("stem", conv(3), &[0, 1]),
+            node("block", Kind::Other, &[0, 2]),
+            node("block.a", conv(3), &[0, 2, 3]),
+            node("block.b", conv(5), &[0, 2, 4]),
+        ];
+        let weights = [(1, 3), (3, 3), (4, 5)];
+        let parameter = |(tensor, &(node, _)): (usize, &(usize, u64))| Parameter {
+            tensor,
+            holders: vec![(node, "weight".into())],
+            trained: true,
+            within: nodes[node].within.clone(),
+            sealed: None,
+        };
+        let flow = Flow {
+            tensors: weights.iter().map(|&(_, kernel)| vec![8, 4, kernel, kernel]).collect(),
+            parameters: weights.iter().enumerate().map(parameter).collect(),
+            ..Flow::default()
+        };
+        Network { nodes, flow }
+    }
+
+    fn plan(network: &Network, rules: &[AppliedRule]) -> Result<RewritePlan> {
+        rewrite(network, rules, &BTreeMap::new())
     }
 
     fn kernels(targets: &[&str]) -> AppliedRule {
@@ -798,7 +811,7 @@ mod tests {
     fn inner_decisions_exist_only_while_the_original_is_chosen() {
         let rules =
             [kernels(&["stem", "block.a", "block.b"]), replace(&["block"], &["original", "identity"])];
-        let plan = rewrite(&network(), &rules).unwrap();
+        let plan = plan(&network(), &rules).unwrap();
         assert_eq!(plan.space.size().unwrap(), (2_u32 * (2 * 2 + 1)).into());
         let original = plan.space.point_to_json(plan.original.as_ref().unwrap());
         assert_eq!(
@@ -824,7 +837,7 @@ mod tests {
     #[test]
     fn without_the_original_the_inner_modules_are_fixed() {
         let rules = [kernels(&["stem", "block.a"]), replace(&["block"], &["identity"])];
-        let plan = rewrite(&network(), &rules).unwrap();
+        let plan = plan(&network(), &rules).unwrap();
         assert_eq!(plan.space.len(), 2);
         assert_eq!(plan.original, None);
         assert_eq!(plan.fixed[0].reason, "'block' is replaced and does not have the candidate \"original\"");
@@ -832,7 +845,7 @@ mod tests {
 
     #[test]
     fn what_opens_nothing_is_an_error() {
-        let message = |rules: &[AppliedRule]| rewrite(&network(), rules).unwrap_err().to_string();
+        let message = |rules: &[AppliedRule]| plan(&network(), rules).unwrap_err().to_string();
         assert_eq!(
             message(&[kernels(&[])]),
             "rule 0 (kernel_size) matches no module; check its target and where="
@@ -846,12 +859,9 @@ mod tests {
             "rules 0 and 1 both open the kernel_size of 'stem'; narrow one by where="
         );
         let mut with_slot = network();
-        with_slot.nodes.push(node("slot", Kind::Slot, 0, 0));
+        with_slot.nodes.push(node("slot", Kind::Slot, &[0, 5]));
         assert!(
-            rewrite(&with_slot, &[kernels(&["stem"])])
-                .unwrap_err()
-                .to_string()
-                .starts_with("the slot 'slot'")
+            plan(&with_slot, &[kernels(&["stem"])]).unwrap_err().to_string().starts_with("the slot 'slot'")
         );
     }
 }

@@ -134,13 +134,13 @@ def number(slot):
             net,
             [kernel_size(7, 9)],
             "rule 0 (kernel_size) opens none of the 2 modules it is meant for ('0': its kernel size 3 is not among "
-            "the choices [7, 9]; '2': its kernel size 3 is not among the choices [7, 9])",
+            "the choices [7, 9]; ...)",
         ),
         (
             lambda: nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(4)]),
             [kernel_size(1, 3)],
             "rule 0 (kernel_size) opens none of the 4 modules it is meant for ('0': it is 1x1; name it by where= to "
-            "open it; '1': it is 1x1; name it by where= to open it; '2': it is 1x1; name it by where= to open it; ...)",
+            "open it; ...)",
         ),
         (
             net,
@@ -186,13 +186,13 @@ def number(slot):
         (
             Crossing,
             [kernel_size(3, 5), replace(nn.Sequential, ["original", "identity"], where="a")],
-            "'a.0' is also used outside of 'a', so it cannot vary inside of it while 'a' is replaced; leave one of "
-            "them out by where=",
+            "'a.0' is also used outside of 'a', so it cannot vary inside of it while 'a' is replaced or left out; "
+            "leave one of them out by where=",
         ),
         (
             tied,
             [replace(nn.Conv2d, ["original", "identity"])],
-            "'0' and '1' share a parameter, so only one of them can be replaced; leave one out by where=",
+            "'0' and '1' share a parameter, so only one of them can be replaced or left out; leave one out by where=",
         ),
         (
             net,

@@ -15,6 +15,11 @@ def rewritten():
     return mn.rewrite(net, rules, example=X).eval()
 
 
+def shared(supernet, layer=0):
+    """The weight that all kernel sizes of a layer share."""
+    return dict(supernet.named_parameters())[f"model.{layer}.weight"]
+
+
 def storages(net):
     return {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
 
@@ -34,8 +39,8 @@ def test_a_smaller_kernel_is_the_centre_of_the_shared_one():
     supernet = rewritten()
     point = {**dict(supernet.original_point), "0.kernel_size": 3, "3.kernel_size": 5}
     small = mn.derive(supernet, point, share=True)
-    assert torch.equal(small[0].weight, supernet.model[0].weight[:, :, 2:5, 2:5])
-    assert torch.equal(small[3].weight, supernet.model[3].weight[:, :, 1:6, 1:6])
+    assert torch.equal(small[0].weight, shared(supernet)[:, :, 2:5, 2:5])
+    assert torch.equal(small[3].weight, shared(supernet, 3)[:, :, 1:6, 1:6])
 
 
 def test_buffers_are_never_shared():
@@ -90,6 +95,6 @@ def test_gradients_reach_only_the_active_centre():
     supernet = rewritten()
     supernet.activate({**dict(supernet.original_point), "0.kernel_size": 3})
     supernet(X).square().sum().backward()
-    gradient = supernet.model[0].weight.grad
+    gradient = shared(supernet).grad
     assert gradient[:, :, 2:5, 2:5].abs().min() > 0
     assert gradient.abs().sum() == pytest.approx(gradient[:, :, 2:5, 2:5].abs().sum())

@@ -1,6 +1,6 @@
-"""What runs in a supernet in the place of the user's modules: `mixed` (a choice of ops), `elastic` (sliced weights),
-`skippable` (a block that may be left out).
+"""What runs in a supernet in the place of the user's modules.
 
+`mixed`: a choice of ops; `elastic`: sliced weights; `skippable`: a block that may be left out.
 The room knows torch alone. A module here has one attribute that says which choice is active and changes nothing else
 in the network around it.
 """

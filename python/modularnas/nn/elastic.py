@@ -13,7 +13,6 @@ write such layers by hand, one class for each kind.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -149,18 +148,26 @@ class _ElasticNorm(Elastic):
         return super().part(name) if copy is None else copy
 
 
-@cache
-def _class(given: type[nn.Module], names: tuple[str, ...]) -> type[nn.Module]:
+#: The elastic classes made so far, by the given class and the names of what is cut.
+_CLASSES: dict[tuple[Any, tuple[str, ...]], Any] = {}
+
+
+def _class(given: type[nn.Module], names: tuple[str, ...]) -> Any:
+    if (given, names) in _CLASSES:
+        return _CLASSES[given, names]
+
     def part(name: str) -> property:
         return property(lambda self: self.part(name))
 
     base = _ElasticNorm if issubclass(given, _NormBase) else Elastic
     members: dict[str, Any] = {name: part(name) for name in names}
-    return type(given.__name__, (base, given), {**members, "given_class": given, "__module__": given.__module__})
+    members.update(given_class=given, __module__=given.__module__)
+    made = _CLASSES[given, names] = type(f"Elastic{given.__name__}", (base, given), members)
+    return made
 
 
 def _rebuild(given: type[nn.Module], names: tuple[str, ...]) -> nn.Module:
-    return given.__new__(_class(given, names))
+    return given.__new__(_class(given, names))  # type: ignore[no-any-return]
 
 
 def elastic(
@@ -215,13 +222,14 @@ def _attributes(module: Any, sizes: dict[str, list[int]], codes: Sequence[int]) 
             if groups > 1 and given["in_channels"] == groups:  # depthwise: one group a channel
                 groups = weight[0] * groups // given["out_channels"]
             changed.update(groups=groups, in_channels=inner * groups, out_channels=weight[0])
-        if module.paddings is not None:
-            decision, by_code = module.paddings
+        paddings: Any = module.__dict__["paddings"]
+        if paddings is not None:
+            decision, by_code = paddings
             code = codes[decision]
             if code >= 0:
                 changed.update(_kernel(module, weight[2:], by_code[code]))
     elif isinstance(module, nn.Linear) and weight is not None:
-        changed["out_features"], changed["in_features"] = weight
+        changed.update(out_features=weight[0], in_features=weight[1])
     elif isinstance(module, nn.Embedding) and weight is not None:
         changed["embedding_dim"] = weight[1]
     elif isinstance(module, nn.PReLU) and weight is not None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import tree_leaves, tree_map
 
 __all__ = ["Skippable"]
 
 
+class _Input:
+    """Stands for what is passed on."""
+
+
 class Skippable(nn.Module):
-    """Calls its block, or passes on the first tensor that it is given (stochastic depth's two states, made a choice;
-    Cai et al. 2020, arXiv 1908.09791, section 3.3).
+    """Calls its block, or passes on the first tensor that it is given (Cai et al. 2020, arXiv 1908.09791, section 3.3).
 
     Args:
         block: the module.
@@ -23,17 +26,14 @@ class Skippable(nn.Module):
         super().__init__()
         self.block = block
         self.active = True
-        leaves, self._form = tree_flatten(output)
-        self._leaves = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        self._at = next(i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor))
+        self._output = tree_map(lambda leaf: _Input() if isinstance(leaf, Tensor) else leaf, output)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the block returns, or its first input in the same form."""
         if self.active:
             return self.block(*args, **kwargs)
-        leaves = list(self._leaves)
-        leaves[self._at] = next(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
-        return tree_unflatten(leaves, self._form)
+        given = next(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+        return tree_map(lambda leaf: given if isinstance(leaf, _Input) else leaf, self._output)
 
     def __getattr__(self, name: str) -> Any:
         try:

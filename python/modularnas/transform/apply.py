@@ -130,9 +130,7 @@ def _make_elastic(model: nn.Module, plan: _core.RewritePlan) -> dict[str, Elasti
     """Makes every module elastic of which a part may stay."""
     cuts: dict[str, list[Cut]] = {}
     for cut in plan.cuts:
-        runs = [
-            (run["decision"], [tuple(r) for r in run["ranges"]], tuple(run["inactive"])) for run in cut["runs"]
-        ]
+        runs = [(run["decision"], [tuple(r) for r in run["ranges"]], tuple(run["inactive"])) for run in cut["runs"]]
         for path, name in cut["holders"]:
             cuts.setdefault(path, []).append(Cut(name, cut["dim"], runs))
     paddings = {

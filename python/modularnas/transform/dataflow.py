@@ -640,7 +640,10 @@ def _table() -> dict[Any, Rule]:
     for name in (
         "_softmax _safe_softmax _log_softmax clone detach alias lift_fresh lift_fresh_copy _to_copy copy_ copy "
         "contiguous cumsum cumprod native_dropout tril triu zeros_like ones_like full_like empty_like rand_like "
-        "randn_like fill_ zero_ bernoulli _conj _neg_view"
+        "randn_like fill_ zero_ bernoulli _conj _neg_view hardtanh hardtanh_ hardswish hardswish_ hardsigmoid "
+        "hardsigmoid_ leaky_relu leaky_relu_ elu elu_ celu celu_ selu selu_ softplus softshrink hardshrink threshold "
+        "threshold_ mish mish_ silu silu_ gelu gelu_ relu relu_ relu6 log_sigmoid_forward rrelu_with_noise "
+        "_prelu_kernel dropout_ masked_fill masked_fill_ _masked_softmax"
     ).split():
         rules[name] = _elementwise
     for name in ("new_zeros", "new_ones", "new_full", "new_empty", "_local_scalar_dense"):

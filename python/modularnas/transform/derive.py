@@ -80,14 +80,13 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
 
 
 def _copied(part: torch.Tensor, whole: torch.Tensor, share: bool) -> torch.Tensor:
-    data = part.detach()
-    data = data if share else data.clone(memory_format=torch.contiguous_format)
+    shared = share and isinstance(whole, nn.Parameter)
+    data = part.detach() if shared else part.detach().clone(memory_format=torch.contiguous_format)
     return nn.Parameter(data, whole.requires_grad) if isinstance(whole, nn.Parameter) else data
 
 
 def _copy(supernet: Supernet, codes: list[int], memo: dict[int, Any]) -> tuple[nn.Module, set[int]]:
-    """A deep copy of the model in which each mixed op is its chosen candidate; and the ids of what stands in the places
-    of blocks that are left out."""
+    """A deep copy of the model with chosen candidates, and the ids of what stands for blocks that are left out."""
     gone: set[int] = set()
     choices: dict[int, int] = {}
     blocks: dict[int, tuple[int, list[bool]]] = {}

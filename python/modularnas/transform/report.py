@@ -15,7 +15,9 @@ class Report:
     """What varies in a supernet. `str(report)` is text; a notebook shows a table.
 
     Attributes:
-        rows: (module path, class, "searchable" | "fixed", choices or reason), in the order of the modules.
+        rows: (module path, class, "searchable" | "coupled" | "fixed", choices, with whom, or reason), in the order of
+            the modules.
+        n_decisions: the number of decisions.
         size: the number of points.
     """
 
@@ -27,19 +29,27 @@ class Report:
         for action in plan.actions:
             decision = plan.space.decisions[action["decision"]]
             choices = ", ".join(map(str, decision.choices))
-            condition = f" (while {decision.active_if[0]} is {decision.active_if[1][0]})" if decision.active_if else ""
-            kind = "op" if action["action"] == "choice" else "kernel size"
+            condition = ""
+            if decision.active_if:
+                name, values = decision.active_if
+                condition = f" (while {name} is {' or '.join(map(str, values))})"
+            kind = decision.name.rpartition(".")[2].replace("_", " ")
             rows.append((action["path"], classes[action["path"]], "searchable", f"{kind}: {choices}{condition}"))
+            for path in action.get("with", ()):
+                rows.append((path, classes[path], "coupled", f"{kind}: with {decision.name}"))
+            for path, present in action.get("blocks", ()):
+                if not all(present):
+                    rows.append((path, classes[path], "searchable", f"may be left out: {decision.name}"))
         for fixed in plan.fixed:
             rows.append((fixed["path"], classes[fixed["path"]], "fixed", f"{fixed['rule']}: {fixed['reason']}"))
         self.rows = sorted(rows, key=lambda row: order[row[0]])
+        self.n_decisions = len(plan.space)
         self.size = plan.space.size
 
     def __str__(self) -> str:
         widths = [max((len(row[i]) for row in self.rows), default=0) for i in range(3)]
         lines = ["  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]).rstrip() for row in self.rows]
-        searchable = sum(row[2] == "searchable" for row in self.rows)
-        return "\n".join([*lines, f"{searchable} decisions, {self.size} points"])
+        return "\n".join([*lines, f"{self.n_decisions} decisions, {self.size} points"])
 
     __repr__ = __str__
 

@@ -58,7 +58,7 @@ pub(super) fn open(node: &Node, sizes: &[u64], named: bool) -> Result<Opening, S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::{Conv, Cost};
+    use crate::network::Conv;
 
     fn conv(kernel: &[u64], padding: u64, dilation: u64) -> Node {
         Node {
@@ -73,8 +73,7 @@ mod tests {
                 groups: 1,
                 sealed: None,
             }),
-            cost: Cost::default(),
-            outputs: vec![vec![1, 8, 6, 6]],
+            within: vec![0],
         }
     }
 

@@ -8,7 +8,7 @@ mod kernel_size;
 mod replace;
 mod width;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +122,11 @@ impl RewriteRule {
         }
     }
 
+    /// Whether it is always meant for certain modules, with or without `where=`.
+    pub(super) fn names_modules(&self) -> bool {
+        matches!(self, RewriteRule::Replace { .. })
+    }
+
     /// Whether it leaves out blocks of stages.
     pub(super) fn opens_stages(&self) -> bool {
         matches!(self, RewriteRule::Depth { .. })
@@ -155,9 +160,7 @@ impl RewriteRule {
         &self,
         network: &Network,
         width: &Width,
-        targets: &HashSet<&str>,
     ) -> std::result::Result<Option<Opening>, String> {
-        let _ = targets;
         match self {
             RewriteRule::Width { ratios, channels, divisor } => {
                 width::open(width, ratios, channels, *divisor).map(Some)

@@ -18,7 +18,8 @@ pub(super) fn open(width: &Width, ratios: &[f64], channels: &[u64], divisor: u64
         }
         return choices("width", width, channels.iter().copied().filter(|&n| n <= given), divisor);
     }
-    choices("width", width, ratios.iter().map(|ratio| scaled(given, *ratio, divisor)), divisor)
+    let multiple = common_multiple(width.size / width.channels.max(1), divisor);
+    choices("width", width, ratios.iter().map(|ratio| scaled(given, *ratio, multiple)), divisor)
 }
 
 pub(super) fn open_expansion(
@@ -51,6 +52,11 @@ fn scaled(given: u64, ratio: f64, divisor: u64) -> u64 {
     }
     let multiple = (given as f64 * ratio / divisor as f64).round().max(1.0) as u64;
     (multiple * divisor).min(given)
+}
+
+/// The least common multiple.
+fn common_multiple(a: u64, b: u64) -> u64 {
+    (1..=b).map(|i| a * i).find(|n| n % b == 0).unwrap_or(a)
 }
 
 /// A decision between numbers of channels of the first layer.

@@ -35,13 +35,11 @@ impl WeightMap for Slice<'_> {
 /// Ranges (start, length) of a dimension, one after the other.
 fn keep(whole: &Tensor, dim: i64, ranges: &[(u64, u64)]) -> Result<Tensor> {
     let narrow = |&(start, length): &(u64, u64)| whole.f_narrow(dim, start as i64, length as i64);
-    match ranges {
-        [one] => Ok(narrow(one)?),
-        _ => {
-            let parts = ranges.iter().map(narrow).collect::<std::result::Result<Vec<_>, _>>()?;
-            Ok(Tensor::f_cat(&parts, dim)?)
-        }
+    if let [one] = ranges {
+        return Ok(narrow(one)?);
     }
+    let parts = ranges.iter().map(narrow).collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(Tensor::f_cat(&parts, dim)?)
 }
 
 /// From the given network to the supernet: each weight grown to the largest size; those already large enough are
