@@ -483,6 +483,13 @@ mod tests {
         let positive: f64 = strategy.weights.iter().filter(|w| **w > 0.0).sum();
         assert!((positive - 1.0).abs() < 1e-12);
         assert!((strategy.mu_eff - 3.167).abs() < 1e-2, "{}", strategy.mu_eff);
+        // Equations 55 to 58 by hand.
+        let rates = [strategy.c_sigma, strategy.c_c, strategy.c_1, strategy.c_mu];
+        let expected = [0.2844, 0.2950, 0.01528, 0.02355];
+        assert!(
+            rates.iter().zip(expected).all(|(rate, value)| (rate / value - 1.0).abs() < 1e-3),
+            "{rates:?}"
+        );
         assert!(strategy.weights[5..].iter().all(|w| *w < 0.0) && strategy.weights[4] > 0.0);
         // Equation 53: without rank-one and rank-mu information the covariance would keep its size.
         let total: f64 = strategy.weights.iter().sum();

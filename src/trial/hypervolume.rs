@@ -164,8 +164,18 @@ fn sweep_of_volumes(points: &[&[f64]], reference: &[f64]) -> f64 {
         }
         sum += volume * (point[3] - floor);
         (floor, volume) = (point[3], volume + gain);
-        met.retain(|old| (0..3).any(|k| old[k] < new[k]));
-        met.insert(met.partition_point(|old| old[2] < new[2]), new);
+        // Those that the new one dominates go, which are behind it; the others move up.
+        let behind = met.partition_point(|old| old[2] < new[2]);
+        let (mut end, mut moved) = (behind, new);
+        for i in behind..met.len() {
+            let old = met[i];
+            if old[0] < new[0] || old[1] < new[1] {
+                met[end] = moved;
+                (moved, end) = (old, end + 1);
+            }
+        }
+        met.truncate(end);
+        met.push(moved);
     }
     sum + volume * (reference[3] - floor)
 }
@@ -182,11 +192,22 @@ impl Corner {
     fn gain(&mut self, point: [f64; 3], others: &[[f64; 3]], reference: &[f64]) -> f64 {
         let [x, y, z] = point;
         self.stairs.clear();
-        // What is free lies within this box.
+        // What is free lies within this box, which those that are below the point in one of the first two bound.
         let (mut right, mut high) = (reference[0], reference[1]);
+        let (lower, higher) = others.split_at(others.partition_point(|other| other[2] <= z));
+        for other in lower {
+            right = if other[1] <= y && other[0] < right { other[0] } else { right };
+            high = if other[0] <= x && other[1] < high { other[1] } else { high };
+        }
+        if right <= x || high <= y {
+            return 0.0;
+        }
+        let bounds = [right, high];
         let mut free = (right - x) * (high - y);
         let (mut gain, mut floor) = (0.0, z);
-        for other in others {
+        // The others of the lower ones are above the point in both.
+        let inside = |other: &&[f64; 3]| other[0] > x && other[1] > y;
+        for other in lower.iter().filter(inside).chain(higher) {
             if other[0] >= right || other[1] >= high {
                 continue;
             }
@@ -205,16 +226,16 @@ impl Corner {
                 (false, true) => right = left,
                 (false, false) => {}
             }
-            free -= self.cover(left, low, reference);
+            free -= self.cover(left, low, bounds);
         }
         gain + free * (reference[2] - floor)
     }
 
-    /// Adds a pair that is not covered; the area that it covers anew.
-    fn cover(&mut self, x: f64, y: f64, reference: &[f64]) -> f64 {
+    /// Adds a pair that is not covered; the area below the bounds that it covers anew.
+    fn cover(&mut self, x: f64, y: f64, bounds: [f64; 2]) -> f64 {
         let start = self.stairs.partition_point(|stair| stair.0 < x);
         let (mut area, mut from) = (0.0, x);
-        let mut height = if start > 0 { self.stairs[start - 1].1 } else { reference[1] };
+        let mut height = if start > 0 { self.stairs[start - 1].1 } else { bounds[1] };
         let mut end = start;
         while let Some(&(next, below)) = self.stairs.get(end) {
             area += (next - from) * (height - y);
@@ -225,7 +246,7 @@ impl Corner {
             end += 1;
         }
         if end == self.stairs.len() {
-            area += (reference[0] - from) * (height - y);
+            area += (bounds[0] - from) * (height - y);
         }
         self.stairs.splice(start..end, [(x, y)]);
         area
