@@ -84,15 +84,13 @@ pub struct Demands {
     pub same: Vec<(usize, usize)>,
     /// Tensors that may not vary, and why.
     pub whole: Vec<(usize, String)>,
-    /// Operators whose view into (heads, channels) cuts heads and not channels.
-    pub heads: Vec<usize>,
 }
 
 impl Coupling {
     /// Walks a data flow.
     #[must_use]
     pub fn of(flow: &Flow, demands: &Demands) -> Coupling {
-        let mut walk = Walk::new(flow, demands);
+        let mut walk = Walk::new(flow);
         for step in &flow.steps {
             walk.step(step);
         }
@@ -144,7 +142,6 @@ impl Coupling {
 
 struct Walk<'a> {
     flow: &'a Flow,
-    demands: &'a Demands,
     dims: Vec<Vec<Dim>>,
     /// Union-find over atoms.
     parent: Vec<u32>,
@@ -153,9 +150,9 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(flow: &'a Flow, demands: &'a Demands) -> Self {
+    fn new(flow: &'a Flow) -> Self {
         let dims = flow.tensors.iter().map(|shape| vec![Dim::Unknown; shape.len()]).collect();
-        let mut walk = Walk { flow, demands, dims, parent: Vec::new(), fixed: HashMap::new() };
+        let mut walk = Walk { flow, dims, parent: Vec::new(), fixed: HashMap::new() };
         for parameter in &flow.parameters {
             for dim in 0..flow.tensors[parameter.tensor].len() {
                 let size = flow.tensors[parameter.tensor][dim];
@@ -424,7 +421,7 @@ impl<'a> Walk<'a> {
                 }
             }
             let (end_i, end_j) = (i.min(before.len()), j.min(after.len()));
-            self.view_block(from, start_i..end_i, to, start_j..end_j, operator, &reason);
+            self.view_block(from, start_i..end_i, to, start_j..end_j, &reason);
         }
     }
 
@@ -435,7 +432,6 @@ impl<'a> Walk<'a> {
         before: std::ops::Range<usize>,
         to: usize,
         after: std::ops::Range<usize>,
-        operator: usize,
         reason: &Rc<str>,
     ) {
         let labelled: Vec<usize> =
@@ -479,8 +475,7 @@ impl<'a> Walk<'a> {
                 None => return self.fix_atoms(&atoms, reason),
             },
             [alone] => alone,
-            // (heads, channels): by default each head keeps the same channels.
-            [_, heads, ..] if self.demands.heads.contains(&operator) => heads,
+            // (heads, channels): each head keeps the same channels.
             [channels, ..] => channels,
         };
         let period = stride * size;

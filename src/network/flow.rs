@@ -125,8 +125,6 @@ pub(super) const WHOLE: i32 = -1;
 pub struct Layer {
     /// The innermost module that was running.
     pub node: usize,
-    /// The modules that were running.
-    pub within: Vec<usize>,
     /// The dimension of the weight that makes channels.
     pub output: Axis,
     /// The dimension of the weight that reads channels; none for a table of embeddings.

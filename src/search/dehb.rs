@@ -223,13 +223,7 @@ impl SearchAlgorithm for Evolving {
                 self.promoted.extend(trial.parent);
             }
             if let Some(one) = Individual::of(trial, cx.goals) {
-                let target = &mut self.populations[job.rung][job.slot];
-                if target
-                    .as_ref()
-                    .is_none_or(|target| one.score == target.score || one.score.dominates(&target.score))
-                {
-                    *target = Some(one);
-                }
+                one.compete(&mut self.populations[job.rung][job.slot]);
             }
         }
         Ok(())

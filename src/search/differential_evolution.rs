@@ -159,13 +159,7 @@ impl SearchAlgorithm for Differences {
         for trial in finished {
             if let Some(child) = Individual::of(trial, cx.goals) {
                 let slot = self.slot(trial.id);
-                let target = &mut self.targets[slot];
-                if target
-                    .as_ref()
-                    .is_none_or(|target| child.score == target.score || child.score.dominates(&target.score))
-                {
-                    *target = Some(child);
-                }
+                child.compete(&mut self.targets[slot]);
             }
         }
         Ok(())

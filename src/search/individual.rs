@@ -27,4 +27,15 @@ impl Individual {
         goals.score_into(measurement, &mut self.score);
         true
     }
+
+    /// Puts a child in the place of its target, as differential evolution does: if there is none yet, or if the child is
+    /// no worse.
+    pub(crate) fn compete(self, target: &mut Option<Individual>) {
+        if target
+            .as_ref()
+            .is_none_or(|target| self.score == target.score || self.score.dominates(&target.score))
+        {
+            *target = Some(self);
+        }
+    }
 }

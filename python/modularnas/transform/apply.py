@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -18,7 +19,7 @@ from modularnas.ops.registry import Build
 from modularnas.ops.slot import Slot
 from modularnas.transform.rules.rule import Rule
 from modularnas.transform.supernet import Supernet
-from modularnas.transform.trace import Call, Example, Trace, call_arguments, trace
+from modularnas.transform.trace import Call, Example, Trace, call_arguments, on_meta, trace
 
 __all__ = ["rewrite"]
 
@@ -69,9 +70,14 @@ def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplac
         if rule.candidates is not None
         for path in data["targets"]
     }
-    if any(action["action"] in VERIFIED for action in plan.actions):
-        plan = _verified(model, plan, builds, traced, args, kwargs)
-    return _supernet(model if inplace else copy.deepcopy(model), plan, builds, traced)
+    # In a copy first, so that a given model is changed only by what works.
+    tensors = [*model.parameters(), *model.buffers()] if inplace else []
+    while True:
+        supernet = _supernet(copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}), plan, builds, traced)
+        refused = _refused(supernet, plan, traced, args, kwargs)
+        if not refused:
+            return _supernet(model, plan, builds, traced) if inplace else supernet
+        plan = plan.without(refused)
 
 
 #: Decisions that the user's own forward may not allow; each is tried before it is kept.
@@ -87,43 +93,32 @@ def _supernet(
     # and a failure leaves an in-place model as it was.
     switches: list[Any] = [None] * len(plan.actions)
     costs: dict[str, dict[str, dict[str, int]]] = {}
-    placed: list[tuple[nn.Module, nn.Module]] = []
+    placed: dict[nn.Module, nn.Module] = {}
     for action in plan.actions:
         path = action["path"]
         if action["action"] == "choice":
-            mixed, costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced)
             given = model.get_submodule(path)
+            mixed, costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced)
             mixed.train(given.training)
-            switches[action["decision"]] = mixed
-            placed.append((given, mixed))
+            switches[action["decision"]] = placed[given] = mixed
     _grow(model, plan)
     parts = _make_elastic(model, plan)
     for action in plan.actions:
         if action["action"] == "depth":
-            blocks = []
+            blocks = switches[action["decision"]] = []
             for path, present in action["blocks"]:
                 if all(present):
                     continue
                 given = model.get_submodule(path)
-                block = Skippable(given, traced.calls[path][0].output)
+                # What is replaced and may be left out is left out as a whole.
+                block = Skippable(placed.get(given, given), traced.calls[path][0].output)
                 block.training = given.training
                 blocks.append((block, present))
-                placed.append((given, block))
-            switches[action["decision"]] = blocks
-    # Innermost first: what an outer module holds is replaced before the outer module is. A block that may be left out
-    # and replaced is left out as a whole.
-    order = {id(module): i for i, module in enumerate(model.modules())}
-    for given, replacement in sorted(placed, key=lambda pair: (-order[id(pair[0])], isinstance(pair[1], Skippable))):
-        if isinstance(replacement, Skippable):
-            replacement.block = _current(replacement.block, placed)
-            given = replacement.block
-        model = _put(model, given, replacement)
+                placed[given] = block
+    # Innermost first: what an outer module holds is replaced before the outer module is.
+    for given in reversed([module for module in model.modules() if module in placed]):
+        model = _put(model, given, placed[given])
     return Supernet(model, plan, switches, parts, costs)
-
-
-def _current(given: nn.Module, placed: list[tuple[nn.Module, nn.Module]]) -> nn.Module:
-    """The mixed op in the place of a module, if there is one."""
-    return next((new for old, new in placed if old is given and isinstance(new, MixedOp)), given)
 
 
 def _make_elastic(model: nn.Module, plan: _core.RewritePlan) -> dict[str, Elastic]:
@@ -144,22 +139,14 @@ def _make_elastic(model: nn.Module, plan: _core.RewritePlan) -> dict[str, Elasti
     return {path: elastic(model.get_submodule(path), of_module, paddings.get(path)) for path, of_module in cuts.items()}
 
 
-def _verified(
-    model: nn.Module,
-    plan: _core.RewritePlan,
-    builds: dict[str, dict[str, Build | None]],
-    traced: Trace,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> _core.RewritePlan:
-    """The plan without the decisions at which the model's own forward fails or costs something else than planned.
+def _refused(
+    supernet: Supernet, plan: _core.RewritePlan, traced: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, str]:
+    """The decisions, by name with the reason, at which the model's own forward fails or costs other than planned.
 
     A forward may have sizes written into it, which no data flow shows. So the networks of small points run once on
     fake tensors: with everything small and with every second decision small, and only if that fails with parts of it.
     """
-    tensors = [*model.parameters(), *model.buffers()]
-    structure = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
-    supernet = _supernet(structure, plan, builds, traced)
     original = supernet.original_point or supernet.space.sample(seed=0)
     given = supernet.space.indices([original])[0].tolist()
     tried: dict[str, str] = {}
@@ -205,7 +192,7 @@ def _verified(
             for i, group in enumerate(alike.values())
         ]
         search([group for group in half if group])
-    return plan.without(tried) if tried else plan
+    return tried
 
 
 def _settled(space: _core.SearchSpace, codes: list[int]) -> list[int]:
@@ -314,7 +301,9 @@ def _fit(candidate: nn.Module, name: str, calls: list[Call], device: torch.devic
     """The cost of a candidate over all calls of its place, if each gives what is needed there."""
     total: dict[str, int] = {}
     for call in calls:
-        args, kwargs = tree_map_only(Tensor, lambda t: torch.zeros_like(t, device=device), (call.args, call.kwargs))
+        args, kwargs = tree_map_only(
+            Tensor, partial(torch.zeros_like, device=device), on_meta((call.args, call.kwargs))
+        )
         given = _shapes(args[0] if len(args) == 1 and not kwargs else (*args, kwargs))
         try:
             seen = trace(candidate, args, kwargs)

@@ -26,14 +26,14 @@ from modularnas.errors import NetworkError
 from modularnas.ops.slot import Slot
 from modularnas.transform.dataflow import DataFlow, holder_names
 
-__all__ = ["Example", "Trace", "call_arguments", "trace"]
+__all__ = ["Call", "Example", "Trace", "call_arguments", "on_meta", "trace"]
 
 Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 
 @dataclass
 class Call:
-    """One call of a module; its tensors are on the device "meta": shape and dtype without memory."""
+    """One call of a module; its tensors have shape and dtype without memory (fake ones, or on the device "meta")."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -118,21 +118,24 @@ class _Seen:
 
 def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, fake: bool) -> _Seen:
     modules = dict(model.named_modules())
-    seen = _Seen(DataFlow(list(modules)))
+    seen = _Seen(DataFlow(list(modules), fake=fake))
     flow = seen.flow
     _register(model, flow)
+
+    def bare(value: Any) -> Any:
+        return value if fake else on_meta(value)
 
     def enter(path: str, node: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
             flow.enter(node, (args, kwargs))
-            seen.calls[path].append(Call(*_meta((args, kwargs))))
+            seen.calls[path].append(Call(*bare((args, kwargs))))
 
         return hook
 
     def leave(path: str, leaf: bool) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             flow.leave(output, leaf)
-            seen.calls[path][-1].output = _meta(output)
+            seen.calls[path][-1].output = bare(output)
 
         return hook
 
@@ -287,7 +290,8 @@ def _sealed(model: nn.Module, module: nn.Module) -> str | None:
     return "its weight is shared with another module" if holders > 1 else None
 
 
-def _meta(value: Any) -> Any:
+def on_meta(value: Any) -> Any:
+    """Nested values with tensors of the same shape and dtype on the device "meta"."""
     with unset_fake_temporarily():
         return tree_map_only(Tensor, lambda t: torch.empty(t.shape, dtype=t.dtype, device="meta"), value)
 
