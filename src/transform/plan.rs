@@ -722,18 +722,6 @@ impl RewritePlan {
         }
         Ok(model)
     }
-
-    /// What a point does: for each action that is active, the code of its decision.
-    ///
-    /// # Errors
-    /// [`Error::Space`] if the point is of another space.
-    pub fn active<'a>(&'a self, point: &'a Point) -> Result<impl Iterator<Item = (&'a Action, usize)>> {
-        self.space.check(point)?;
-        Ok(self.actions.iter().filter_map(|action| match point.codes()[action.decision()] {
-            INACTIVE => None,
-            code => Some((action, code as usize)),
-        }))
-    }
 }
 
 fn indicator(n: usize, code: usize) -> Box<[i64]> {

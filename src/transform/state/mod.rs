@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use tch::{TchError, Tensor};
 
-pub use kernel::{center, surround};
+pub use kernel::surround;
 pub use slice::{Grow, Slice};
 
 use crate::error::{Error, Result};
