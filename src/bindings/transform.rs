@@ -15,7 +15,7 @@ use super::enter;
 use super::space::{PyPoint, PySpace};
 use crate::cost::Costs;
 use crate::error::Error;
-use crate::network::{Cost, Network};
+use crate::network::Network;
 use crate::transform::state::{Grow, Slice, State, WeightMap as _};
 use crate::transform::{AppliedRule, RewritePlan, rewrite};
 
@@ -81,7 +81,7 @@ impl PyPlan {
         self.network.nodes.iter().map(module).collect()
     }
 
-    /// One dict a decision: what it does to which module.
+    /// One or more dicts a decision: what it does to which module.
     #[getter]
     fn actions(&self, py: Python<'_>) -> PyResult<PyObject> {
         Ok(pythonize(py, &self.plan.actions)?.unbind())
@@ -92,6 +92,13 @@ impl PyPlan {
     #[getter]
     fn cuts(&self, py: Python<'_>) -> PyResult<PyObject> {
         Ok(pythonize(py, &self.plan.cuts)?.unbind())
+    }
+
+    /// One dict for each kernel of a convolution with several numbers of groups: holders (module path and name),
+    /// decision, groups by code, the given number of groups.
+    #[getter]
+    fn diagonals(&self, py: Python<'_>) -> PyResult<PyObject> {
+        Ok(pythonize(py, &self.plan.diagonals)?.unbind())
     }
 
     /// The plan of the same network and rules without some decisions, given by name with the reason.
@@ -114,12 +121,10 @@ impl PyPlan {
         Ok(pythonize(py, &self.plan.fixed)?.unbind())
     }
 
-    /// The search space with the exact cost of every point, given the cost of each candidate op by path and name.
-    fn with_costs(&self, py: Python<'_>, candidates: &Bound<'_, PyAny>) -> PyResult<PySpace> {
-        let candidates: HashMap<String, HashMap<String, Cost>> = depythonize(candidates)?;
+    /// The search space with the exact cost of every point.
+    fn with_costs(&self, py: Python<'_>) -> PyResult<PySpace> {
         let space = Arc::clone(&self.space.get().handle.space);
-        let costs =
-            enter(py, || Costs::new(space, self.plan.cost_model(&self.network, &candidates)?.metrics()))?;
+        let costs = enter(py, || Costs::new(space, self.plan.costs.metrics()))?;
         PySpace::with(py, Arc::new(costs))
     }
 

@@ -10,9 +10,11 @@
 //! Fang et al. 2023, "DepGraph", arXiv 2301.12900, find groups of layers by pairwise dependencies; here single channels
 //! are tracked, which also gives the positions within concatenated, grouped and flattened dimensions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::rc::Rc;
 
+use super::Attention;
 use super::flow::{Axis, FREE, Flow, Step, WHOLE};
 
 /// What is known of a dimension.
@@ -39,6 +41,8 @@ pub struct Width {
     pub size: u64,
     /// Why it cannot vary, if so.
     pub fixed: Option<String>,
+    /// Whether it may have more channels than it has: every dimension of a parameter has all of them, in order.
+    pub growable: bool,
 }
 
 /// Successive positions of a dimension: `count` channels of a width in their order, each `repeat` times; without a
@@ -55,14 +59,17 @@ pub struct Segment {
     pub count: u64,
     /// Successive positions a channel.
     pub repeat: u64,
+    /// Whether more channels than there are have a place at its end.
+    pub grows: bool,
 }
 
 impl Segment {
-    /// How many of its positions stay when the first `channels` channels stay; they are its first ones.
+    /// How many of its positions stay when the width has `channels` channels; they are its first ones.
     #[must_use]
     pub fn kept(&self, channels: u64) -> u64 {
         match self.width {
             None => self.count * self.repeat,
+            Some(_) if self.grows => channels * self.repeat,
             Some(_) => channels.saturating_sub(self.first).min(self.count) * self.repeat,
         }
     }
@@ -75,6 +82,8 @@ pub struct Coupling {
     pub widths: Vec<Width>,
     /// Of each atom: width and channel, if it belongs to a width that is not fixed.
     place: Vec<Option<(u32, u32)>>,
+    /// Of each attention of [`Demands::heads`]: the widths whose channels are its heads, in order.
+    pub heads: BTreeMap<usize, Vec<usize>>,
 }
 
 /// What rules add to the data flow.
@@ -82,15 +91,19 @@ pub struct Coupling {
 pub struct Demands {
     /// Pairs of tensors that must have the same channels (what goes into and out of a module that may be skipped).
     pub same: Vec<(usize, usize)>,
-    /// Tensors that may not vary, and why.
-    pub whole: Vec<(usize, String)>,
+    /// Dimensions that may not vary, and why.
+    pub whole: Vec<(Axis, String)>,
+    /// Dimensions of which positions with the same index modulo a number stay or go together.
+    pub periodic: Vec<(Axis, u64)>,
+    /// Modules that run inside of an attention of which whole heads may be left out, and that attention.
+    pub heads: HashMap<usize, (usize, Attention)>,
 }
 
 impl Coupling {
     /// Walks a data flow.
     #[must_use]
     pub fn of(flow: &Flow, demands: &Demands) -> Coupling {
-        let mut walk = Walk::new(flow);
+        let mut walk = Walk::new(flow, &demands.heads);
         for step in &flow.steps {
             walk.step(step);
         }
@@ -102,16 +115,38 @@ impl Coupling {
                 walk.fix(tensor, "it is an output of the model");
             }
         }
-        for (tensor, reason) in &demands.whole {
-            walk.fix(*tensor, reason);
+        for (axis, reason) in &demands.whole {
+            walk.fix_axis(*axis, &Rc::from(reason.as_str()));
+        }
+        for &(axis, period) in &demands.periodic {
+            if let Dim::Atoms(atoms) = walk.dims[axis.0][axis.1].clone() {
+                walk.tie(&atoms, |i| i % period as usize);
+            }
         }
         walk.finish(flow)
+    }
+
+    fn find_growable(&mut self, flow: &Flow) {
+        let mut growable = vec![true; self.widths.len()];
+        let parameters = flow.parameters.iter().map(|parameter| parameter.tensor);
+        let axes =
+            parameters.flat_map(|tensor| (0..flow.tensors[tensor].len()).map(move |dim| (tensor, dim)));
+        for axis in axes.chain(flow.items.iter().flat_map(|item| item.axes.iter().copied())) {
+            for segment in self.segments(axis, flow.tensors[axis.0][axis.1]) {
+                if let Some(width) = segment.width {
+                    growable[width] &= segment.first == 0 && segment.count == self.widths[width].channels;
+                }
+            }
+        }
+        for (width, growable) in self.widths.iter_mut().zip(growable) {
+            width.growable = growable;
+        }
     }
 
     /// The positions of a dimension, in order.
     #[must_use]
     pub fn segments(&self, (tensor, dim): Axis, size: u64) -> Vec<Segment> {
-        let whole = |start, count| Segment { width: None, start, first: 0, count, repeat: 1 };
+        let whole = |start, count| Segment { width: None, start, first: 0, count, repeat: 1, grows: false };
         let Dim::Atoms(atoms) = &self.dims[tensor][dim] else { return vec![whole(0, size)] };
         let mut segments: Vec<Segment> = Vec::new();
         let mut at = 0;
@@ -133,8 +168,18 @@ impl Coupling {
                 {
                     last.count += 1;
                 }
-                _ => segments.push(Segment { width: Some(width), start, first: channel, count: 1, repeat }),
+                _ => segments.push(Segment {
+                    width: Some(width),
+                    start,
+                    first: channel,
+                    count: 1,
+                    repeat,
+                    grows: false,
+                }),
             }
+        }
+        for segment in &mut segments {
+            segment.grows = segment.width.is_some_and(|width| self.widths[width].growable);
         }
         segments
     }
@@ -147,12 +192,17 @@ struct Walk<'a> {
     parent: Vec<u32>,
     /// Of each root: why it is fixed.
     fixed: HashMap<u32, Rc<str>>,
+    /// As in [`Demands`].
+    heads: &'a HashMap<usize, (usize, Attention)>,
+    /// Attentions, and a channel of the first of their heads.
+    split: Vec<(usize, u32)>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(flow: &'a Flow) -> Self {
+    fn new(flow: &'a Flow, heads: &'a HashMap<usize, (usize, Attention)>) -> Self {
         let dims = flow.tensors.iter().map(|shape| vec![Dim::Unknown; shape.len()]).collect();
-        let mut walk = Walk { flow, dims, parent: Vec::new(), fixed: HashMap::new() };
+        let mut walk =
+            Walk { flow, dims, parent: Vec::new(), fixed: HashMap::new(), heads, split: Vec::new() };
         for parameter in &flow.parameters {
             for dim in 0..flow.tensors[parameter.tensor].len() {
                 let size = flow.tensors[parameter.tensor][dim];
@@ -261,7 +311,7 @@ impl<'a> Walk<'a> {
             Step::Align { tensors, letters, made, operator } => {
                 self.letters(tensors, letters, *made, *operator);
             }
-            Step::View { from, to, operator } => self.view(*from, *to, *operator),
+            Step::View { from, to, operator, node } => self.view(*from, *to, *operator, *node),
             Step::Cat { from, to, dim, operator } => self.cat(from, *to, *dim, *operator),
             Step::Split { from, to, dim, operator } => self.split(*from, to, *dim, *operator),
             Step::Group { axis, groups, member } => self.group(*axis, *groups, *member),
@@ -393,7 +443,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn view(&mut self, from: usize, to: usize, operator: usize) {
+    fn view(&mut self, from: usize, to: usize, operator: usize, node: usize) {
         let reason = self.reason(operator);
         let flow = self.flow;
         let (before, after) = (&flow.tensors[from], &flow.tensors[to]);
@@ -421,18 +471,17 @@ impl<'a> Walk<'a> {
                 }
             }
             let (end_i, end_j) = (i.min(before.len()), j.min(after.len()));
-            self.view_block(from, start_i..end_i, to, start_j..end_j, &reason);
+            self.view_block((from, start_i..end_i), (to, start_j..end_j), &reason, node);
         }
     }
 
     /// Moves atoms from a block of dimensions to another one with as many elements.
     fn view_block(
         &mut self,
-        from: usize,
-        before: std::ops::Range<usize>,
-        to: usize,
-        after: std::ops::Range<usize>,
+        (from, before): (usize, Range<usize>),
+        (to, after): (usize, Range<usize>),
         reason: &Rc<str>,
+        node: usize,
     ) {
         let labelled: Vec<usize> =
             before.clone().filter(|&dim| matches!(self.dims[from][dim], Dim::Atoms(_))).collect();
@@ -475,8 +524,15 @@ impl<'a> Walk<'a> {
                 None => return self.fix_atoms(&atoms, reason),
             },
             [alone] => alone,
-            // (heads, channels): each head keeps the same channels.
-            [channels, ..] => channels,
+            [channels, outer, ..] => match self.heads.get(&node) {
+                // (heads, channels) of an attention that may lose heads: all channels of a head stay or go.
+                Some((attention, kind)) if splits(kind, outer) => {
+                    self.split.push((*attention, atoms[0]));
+                    outer
+                }
+                // (groups, channels): each group keeps the same channels.
+                _ => channels,
+            },
         };
         let period = stride * size;
         let aligned = if varying.len() == 1 {
@@ -545,6 +601,7 @@ impl<'a> Walk<'a> {
                     channels: classes.len() as u64,
                     size: self.size(flow.layers[number].output),
                     fixed: None,
+                    growable: false,
                 });
             }
             widths[index].producers.push(number);
@@ -578,8 +635,25 @@ impl<'a> Walk<'a> {
                 channel_of.get(&class).copied().filter(|&(width, _)| widths[width as usize].fixed.is_none())
             })
             .collect();
-        Coupling { dims: self.dims, widths, place }
+        let mut heads: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (attention, atom) in std::mem::take(&mut self.split) {
+            let class = self.find(atom);
+            let Some(&(width, _)) = channel_of.get(&class) else { continue };
+            let widths = heads.entry(attention).or_default();
+            if !widths.contains(&(width as usize)) {
+                widths.push(width as usize);
+            }
+        }
+        let mut coupling = Coupling { dims: self.dims, widths, place, heads };
+        coupling.find_growable(flow);
+        coupling
     }
+}
+
+/// Whether a dimension of a view, given with its stride and size, is the heads of an attention.
+fn splits(attention: &Attention, (_, stride, size): (usize, usize, usize)) -> bool {
+    let heads = [attention.heads, attention.kv_heads].iter().any(|&heads| size as u64 % heads == 0);
+    heads && attention.head_size.is_none_or(|known| known == stride as u64)
 }
 
 fn root(group: &mut [usize], mut i: usize) -> usize {

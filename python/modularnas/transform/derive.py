@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import copy
 import json
+import operator
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
 
 from modularnas.errors import NetworkError
-from modularnas.nn import MixedOp, Skippable, restore
+from modularnas.nn import FewerHeads, MixedOp, Skippable, restore
 from modularnas.transform.source import OneLevelTracer, untyped
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
         >>> mn.derive(supernet, {"0.kernel_size": 5})[0]
         Conv2d(3, 8, kernel_size=(5, 5), stride=(1, 1), padding=(2, 2))
     """
-    from modularnas.transform.supernet import Supernet
+    from modularnas.transform.supernet import RESIZING, Supernet
 
     if not isinstance(supernet, Supernet):
         raise NetworkError(f"derive is given a {type(supernet).__name__}; expected a supernet from mn.rewrite")
@@ -54,8 +56,8 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
     codes = supernet.space.indices([point])[0].tolist()
     memo: dict[int, Any] = {}
     whole: dict[str, torch.Tensor] = {}
-    for cut in supernet._plan.cuts:
-        path, name = cut["holders"][0]
+    for tensor in [*supernet._plan.cuts, *supernet._plan.diagonals]:
+        path, name = tensor["holders"][0]
         whole[f"{path}.{name}" if path else name] = supernet._parts[path].whole(name)
     for path, kept in supernet._plan.slice(point, whole).items():
         memo[id(whole[path])] = _copied(kept, whole[path], share)
@@ -71,6 +73,9 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
             restore(copied)
     _remove(net, gone)
     net = _plain(net)
+    size = supernet.resolution(codes)
+    if size is not None:
+        net = nn.Sequential(OrderedDict(resize=nn.Upsample(size, mode=RESIZING), net=net)).train(net.training)
     net.__dict__[ARCHITECTURE] = {
         "point": json.loads(point.to_json()),
         "space": supernet.space.fingerprint,
@@ -90,11 +95,13 @@ def _copy(supernet: Supernet, codes: list[int], memo: dict[int, Any]) -> tuple[n
     gone: set[int] = set()
     choices: dict[int, int] = {}
     blocks: dict[int, tuple[int, list[bool]]] = {}
-    for decision, switch in enumerate(supernet._switches):
-        if isinstance(switch, MixedOp):
-            choices[id(switch)] = decision
-        elif switch is not None:
-            blocks.update({id(block): (decision, present) for block, present in switch})
+    for decision, switches in enumerate(supernet._switches):
+        for switch in switches:
+            if isinstance(switch, MixedOp):
+                choices[id(switch)] = decision
+            else:
+                block, present = switch
+                blocks[id(block)] = decision, present
     for module in reversed(list(supernet.model.modules())):
         if isinstance(module, MixedOp):
             code = codes[choices[id(module)]]
@@ -136,7 +143,32 @@ def _plain(net: nn.Module) -> nn.Module:
     return graphs.get(net, net)
 
 
+class _Tracer(OneLevelTracer):
+    """As its base; the mode of an attention, on which its dropout depends, stays open."""
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
+        """Called once the graph is there."""
+        if isinstance(self.root, FewerHeads):
+            self.root.__dict__["training"] = self.create_proxy("get_attr", "training", (), {})
+        return super().create_args_for_root(root_fn, is_module, concrete_args)  # type: ignore[no-untyped-call]
+
+
 def _graph(module: nn.Module) -> fx.GraphModule:
-    graph = untyped(OneLevelTracer().trace(module))
+    training = module.training
+    given = getattr(module, "called", {})
+    graph = untyped(_Tracer().trace(module, concrete_args=given or None))
     graph._tracer_cls = None  # which a pickle would name
-    return fx.GraphModule(module, graph, type(module).__name__)
+    module.training = training
+    for node in list(graph.nodes)[::-1]:
+        name = str(node.target).removesuffix("_1")
+        if "_assert" in name or (node.target is operator.eq and not node.users):
+            graph.erase_node(node)
+        elif node.op == "placeholder" and name in given:
+            # fx renames an argument whose value it takes as given.
+            node.target, node.args = name, (given[name],)
+            node._rename(name)
+    made: Any = fx.GraphModule(module, graph, type(module).__name__)
+    if isinstance(module, FewerHeads):
+        # What torch's transformer layers ask of their attention; they have no fast path for this one.
+        made.batch_first, made._qkv_same_embed_dim = module.batch_first, False
+    return made  # type: ignore[no-any-return]

@@ -15,7 +15,10 @@ from modularnas.errors import SpaceError
 from modularnas.nn import Elastic, MixedOp
 from modularnas.transform.report import Report
 
-__all__ = ["Supernet"]
+__all__ = ["RESIZING", "Supernet"]
+
+#: How inputs are resized.
+RESIZING = "bilinear"
 
 #: Paths drawn at once for training; one call of the native half in so many steps.
 _PATHS = 1024
@@ -37,22 +40,22 @@ class Supernet(nn.Module):
         self,
         model: nn.Module,
         plan: _core.RewritePlan,
-        switches: Sequence[Any],
+        switches: Sequence[Sequence[Any]],
         parts: Mapping[str, Elastic],
-        costs: dict[str, dict[str, dict[str, int]]],
     ) -> None:
         super().__init__()
         self.model = model
         self.training = model.training
         self._plan = plan
-        self._switches = list(switches)  # by decision: a mixed op, the blocks of a stage, or nothing
-        self._parts = dict(parts)  # the elastic modules, by their path in the given model
+        self._switches = [list(of) for of in switches]  # by decision: mixed ops, and blocks with when they are present
+        self._parts = dict(parts)  # the elastic modules, by their path in the plan
         self._cut_by: list[list[str]] = [[] for _ in switches]
         for path, part in parts.items():
             for decision in part.decisions:
                 self._cut_by[decision].append(path)
-        self._costs = costs  # of the candidates, by path and name
-        self._space = plan.with_costs(costs)
+        resolutions = [action for action in plan.actions if action["action"] == "resolution"]
+        self._resolution = resolutions[0] if resolutions else None
+        self._space = plan.with_costs()
         self._codes: tuple[int, ...] = (-2,) * len(self._switches)
         self._seed: int | None = None
         self._step = 0
@@ -89,11 +92,11 @@ class Supernet(nn.Module):
         for decision, (code, active) in enumerate(zip(codes, self._codes, strict=True)):
             if code == active or code < 0:
                 continue
-            switch = self._switches[decision]
-            if isinstance(switch, MixedOp):
-                switch.activate(code)
-            elif switch is not None:
-                for block, present in switch:
+            for switch in self._switches[decision]:
+                if isinstance(switch, MixedOp):
+                    switch.activate(code)
+                else:
+                    block, present = switch
                     block.active = present[code]
             changed.update(dict.fromkeys(self._cut_by[decision]))
         for path in changed:
@@ -137,7 +140,18 @@ class Supernet(nn.Module):
         """As the given model's, with the active point's network."""
         if self.training and self._seed is not None:
             self._draw()
+        size = self.resolution(self._codes)
+        if size is not None and tuple(args[0].shape[2:]) != size:
+            args = (nn.functional.interpolate(args[0], size, mode=RESIZING), *args[1:])
         return self.model(*args, **kwargs)
+
+    def resolution(self, codes: Sequence[int]) -> tuple[int, int] | None:
+        """The size (H, W) to which a point's network resizes its input; None: it takes it as it is."""
+        if self._resolution is None:
+            return None
+        code, given = codes[self._resolution["decision"]], self._resolution["given"]
+        size = self._resolution["sizes"][code]
+        return None if code == given else (size, size) if isinstance(size, int) else tuple(size)
 
     def cost(self, points: Any) -> dict[str, Any]:
         """Exact costs for the shape of the example: `params`, `macs`, `activation_bytes`.
@@ -179,7 +193,7 @@ class Supernet(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._space = self._plan.with_costs(self._costs)
+        self._space = self._plan.with_costs()
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -25,19 +25,30 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from modularnas.errors import NetworkError
 from modularnas.ops.slot import Slot
 from modularnas.transform.dataflow import DataFlow, holder_names
+from modularnas.transform.kind import kind
 
-__all__ = ["Call", "Example", "Trace", "call_arguments", "on_meta", "trace"]
+__all__ = ["Call", "Example", "Trace", "call_arguments", "joined", "on_meta", "trace"]
 
 Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 
 @dataclass
 class Call:
-    """One call of a module; its tensors have shape and dtype without memory (fake ones, or on the device "meta")."""
+    """One call of a module; its tensors have shape and dtype without memory (fake ones, or on the device "meta").
+
+    Attributes:
+        args: positional arguments.
+        kwargs: keyword arguments.
+        record: the call in the data flow.
+        output: what it returned.
+        end: how many steps of the data flow there were when it ended.
+    """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    record: dict[str, Any]
     output: Any = None
+    end: int = 0
 
     @property
     def input_shape(self) -> torch.Size | None:
@@ -61,6 +72,8 @@ class Trace:
             every use of it.
         shared: for each parameter that is reached in several ways, the paths of the modules on each way.
         cost: params, macs and activation bytes of the whole model.
+        waiting: steps of candidates, with the number of steps after which they come.
+        filled: of placeholders, by path, the calls of which a candidate has made the output.
     """
 
     network: dict[str, Any]
@@ -68,6 +81,8 @@ class Trace:
     around: dict[str, set[str]]
     shared: list[list[set[str]]]
     cost: dict[str, int]
+    waiting: list[tuple[int, list[dict[str, Any]]]] = field(default_factory=list)
+    filled: dict[str, set[int]] = field(default_factory=dict)
 
 
 def call_arguments(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -79,7 +94,9 @@ def call_arguments(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (example,), {}
 
 
-def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, fake: bool = False) -> Trace:
+def trace(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, fake: bool = False, path: str = ""
+) -> Trace:
     """Runs `model` on an example's arguments and records its modules and data flow.
 
     Args:
@@ -87,6 +104,7 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, fa
         args: positional arguments.
         kwargs: keyword arguments.
         fake: whether to give up if it cannot run on fake tensors.
+        path: where it is, before the paths of its modules.
 
     Raises:
         NetworkError: if the model does not run on them; the cause is chained.
@@ -94,20 +112,21 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, fa
     try:
         # The structure is copied, not the tensors: a forward may set attributes, but writes no real tensor here.
         tensors = [*model.parameters(), *model.buffers()]
-        seen = _observe(copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}), args, kwargs, fake=True)
+        structure = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+        seen = _observe(structure, args, kwargs, path, fake=True)
     except Exception as error:
         if fake:
             raise NetworkError(f"the model {type(model).__name__} does not run on fake tensors") from error
         try:
             # Not everything has a fake form (custom kernels, values that decide the control flow).
-            seen = _observe(copy.deepcopy(model), args, kwargs, fake=False)
+            seen = _observe(copy.deepcopy(model), args, kwargs, path, fake=False)
         except Exception as error:
             example = args[0] if len(args) == 1 and not kwargs else kwargs or args
             raise NetworkError(
                 f"the model {type(model).__name__} does not run on example={_describe(example)}: "
                 f"{type(error).__name__}: {error}"
             ) from error
-    return _records(model, seen)
+    return _records(model, seen, path)
 
 
 @dataclass
@@ -116,9 +135,9 @@ class _Seen:
     calls: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
 
 
-def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, fake: bool) -> _Seen:
+def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], path: str, *, fake: bool) -> _Seen:
     modules = dict(model.named_modules())
-    seen = _Seen(DataFlow(list(modules), fake=fake))
+    seen = _Seen(DataFlow([joined(path, inner) for inner in modules], fake=fake))
     flow = seen.flow
     _register(model, flow)
 
@@ -127,15 +146,17 @@ def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *,
 
     def enter(path: str, node: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            flow.enter(node, (args, kwargs))
-            seen.calls[path].append(Call(*bare((args, kwargs))))
+            record = flow.enter(node, (args, kwargs))
+            positional, named = bare((args, kwargs))
+            seen.calls[path].append(Call(positional, named, record))
 
         return hook
 
     def leave(path: str, leaf: bool) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             flow.leave(output, leaf)
-            seen.calls[path][-1].output = bare(output)
+            call = seen.calls[path][-1]
+            call.output, call.end = bare(output), len(flow.steps)
 
         return hook
 
@@ -163,7 +184,7 @@ def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *,
 
 def _register(model: nn.Module, flow: DataFlow) -> None:
     """Parameters and buffers of the model, each with every module that has it."""
-    node = {path: index for index, path in enumerate(flow.paths)}
+    node = {path: index for index, (path, _) in enumerate(model.named_modules())}
     ways = _ways(model)
     for tensor, holders in _holders(model).items():
         within = set.intersection(*(way for path, _, _ in holders for way in ways[path]))
@@ -214,7 +235,12 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _records(model: nn.Module, seen: _Seen) -> Trace:
+def joined(path: str, inner: str) -> str:
+    """The path of a module inside of another one."""
+    return f"{path}.{inner}" if path and inner else path or inner
+
+
+def _records(model: nn.Module, seen: _Seen, prefix: str) -> Trace:
     ways = _ways(model)
     around = {path: set.intersection(*to_module) for path, to_module in ways.items()}
     node = {path: index for index, path in enumerate(around)}
@@ -225,9 +251,9 @@ def _records(model: nn.Module, seen: _Seen) -> Trace:
             shared.append(to_parameter)
     records = [
         {
-            "path": path,
+            "path": joined(prefix, path),
             "class": type(module).__name__,
-            **_kind(module, _sealed(model, module)),
+            **kind(module, _sealed(model, module)),
             "within": [node[other] for other in around[path]],
         }
         for path, module in model.named_modules()
@@ -255,26 +281,6 @@ def _holders(model: nn.Module) -> dict[Tensor, list[tuple[str, str, bool]]]:
         for name, tensor, trained in holder_names(module):
             holders[tensor].append((path, name, trained))
     return holders
-
-
-def _kind(module: nn.Module, sealed: str | None) -> dict[str, Any]:
-    if isinstance(module, Slot):
-        return {"kind": "slot"}
-    if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-        padding = module.padding
-        if padding == "valid":
-            padding = (0,) * len(module.kernel_size)
-        return {
-            "kind": "conv",
-            "in_channels": module.in_channels,
-            "out_channels": module.out_channels,
-            "kernel_size": list(module.kernel_size),
-            "padding": None if isinstance(padding, str) else list(padding),
-            "dilation": list(module.dilation),
-            "groups": module.groups,
-            "sealed": sealed,
-        }
-    return {"kind": "other"}
 
 
 def _sealed(model: nn.Module, module: nn.Module) -> str | None:

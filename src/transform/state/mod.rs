@@ -4,6 +4,7 @@
 //! touches a network. One map is one file (copy `kernel.rs`); results are views where the map only reads, so that a
 //! sub-network costs nothing until somebody copies it. Everything runs without recording gradients.
 
+mod groups;
 mod kernel;
 mod slice;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 
 use tch::{TchError, Tensor};
 
+pub use groups::{diagonal, widen_blocks};
 pub use kernel::surround;
 pub use slice::{Grow, Slice};
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,16 +51,30 @@ class Rule:
         target: which modules it can be meant for at all.
         where: which of them the user means; None: all.
         candidates: for a rule that replaces, the candidate ops by name; None stands for the given module.
+        kind: for a rule that replaces modules of one kind by others of it, this kind; candidates that do not fit a
+            place are left out there.
+        sizes: for a rule that changes the sizes of pictures, the choices; each is run once.
+        tie: patterns, the places of each of which vary together; `("",)`: all of them.
     """
 
     data: dict[str, Any]
     target: Callable[[nn.Module], bool]
     where: Where | None = None
-    candidates: dict[str, Build | None] | None = None
+    candidates: Mapping[str, Build | None] | None = None
+    kind: str | None = None
+    sizes: tuple[tuple[int, ...], ...] | None = None
+    tie: tuple[str, ...] = ()
 
     def applied(self, model: nn.Module) -> dict[str, Any]:
         """The rule with the paths of the modules that it is meant for."""
+        modules = dict(model.named_modules())
         targets = [
-            path for path, module in model.named_modules() if self.target(module) and matches(self.where, path, module)
+            path for path, module in modules.items() if self.target(module) and matches(self.where, path, module)
         ]
-        return {**self.data, "targets": targets, "named": self.where is not None}
+        tied = {
+            path: pattern
+            for path, module in modules.items()
+            for pattern in self.tie[::-1]  # the first that matches counts
+            if matches(pattern or None, path, module)
+        }
+        return {**self.data, "targets": targets, "named": self.where is not None, "unfit": {}, "tied": tied}
