@@ -69,7 +69,9 @@ impl CostModel {
 
     /// Adds terms.
     pub fn extend(&mut self, terms: Vec<Term>) {
-        terms.into_iter().for_each(|term| self.push(term));
+        for term in terms {
+            self.push(term);
+        }
     }
 
     /// Makes one term of those that differ in nothing but the coefficient.

@@ -475,6 +475,28 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The shortest atoms of which a dimension is made when each is repeated and all of that is, again and again; and how
+    /// often each is repeated. All the same atom is no pattern.
+    fn pattern(&mut self, atoms: &[u32]) -> (Vec<u32>, usize) {
+        let roots: Vec<u32> = atoms.iter().map(|&atom| self.find(atom)).collect();
+        let gcd = |mut a: usize, mut b: usize| {
+            while b > 0 {
+                (a, b) = (b, a % b);
+            }
+            a
+        };
+        let repeat = roots.chunk_by(|a, b| a == b).map(<[u32]>::len).fold(0, gcd);
+        if repeat == 0 || repeat == roots.len() {
+            return (atoms.to_vec(), 1);
+        }
+        let mut few: Vec<u32> = roots.into_iter().step_by(repeat).collect();
+        let repeats = |few: &[u32], period: usize| few[period..].iter().zip(few).all(|(a, b)| a == b);
+        if let Some(period) = (2..few.len()).find(|&n| few.len() % n == 0 && repeats(&few, n)) {
+            few.truncate(period);
+        }
+        (few, repeat)
+    }
+
     /// Moves atoms from a block of dimensions to another one with as many elements.
     fn view_block(
         &mut self,
@@ -497,10 +519,10 @@ impl<'a> Walk<'a> {
             return;
         };
         let Dim::Atoms(atoms) = self.dims[from][dim].clone() else { return };
-        let count = atoms.len();
         let below: u64 =
             before.clone().skip_while(|&d| d != dim).skip(1).map(|d| self.size((from, d))).product();
-        let below = below as usize;
+        let (atoms, repeat) = self.pattern(&atoms);
+        let (count, below) = (atoms.len(), below as usize * repeat);
         // Stride and size of the dimensions after, from the last to the first; those along which the atom changes.
         let mut stride = 1;
         let mut varying = Vec::new();
@@ -518,7 +540,7 @@ impl<'a> Walk<'a> {
         let (d, stride, size) = match varying[..] {
             [] => match after.clone().find(|&d| one(d)) {
                 Some(d) => {
-                    self.dims[to][d] = Dim::Atoms(atoms);
+                    self.dims[to][d] = Dim::Atoms(atoms.into());
                     return;
                 }
                 None => return self.fix_atoms(&atoms, reason),

@@ -84,42 +84,31 @@ pub(super) fn build(
         let outer = |within: &HashSet<usize>, region: &&Region| {
             within.contains(&region.node) && !is_block(region.node)
         };
-        let index = match numbers.get(&o.name) {
-            Some(&index) => {
-                if build.regions.iter().any(|r| r.decision == index && outer(&around, &r)) {
-                    fix(format!("it is inside of a module that is tied to the same decision '{}'", o.name));
-                    continue;
-                }
-                if let Some(codes) = &mut build.original {
-                    if o.opening.original != Some(codes[index]) {
-                        build.original = None;
-                    }
-                }
-                index
+        let index = if let Some(&index) = numbers.get(&o.name) {
+            if build.regions.iter().any(|r| r.decision == index && outer(&around, &r)) {
+                fix(format!("it is inside of a module that is tied to the same decision '{}'", o.name));
+                continue;
             }
-            None => {
-                let mut decision = Decision::new(
-                    o.name.clone(),
-                    o.opening
-                        .shares
-                        .clone()
-                        .filter(|_| path_is_tied(&rules[o.rule], &path))
-                        .unwrap_or(o.opening.domain.clone()),
-                );
-                let within = &common[&o.name];
-                if let Some(outer) = build.regions.iter().rev().find(|region| outer(within, region)) {
-                    let parent: &Decision = &build.decisions[outer.decision];
-                    let values = labels(&parent.domain, &outer.present);
-                    decision = decision.active_if(parent.name.clone(), values);
-                }
-                build.original = build.original.take().zip(o.opening.original).map(|(mut codes, code)| {
-                    codes.push(code);
-                    codes
-                });
-                build.decisions.push(decision);
-                numbers.insert(o.name.clone(), build.decisions.len() - 1);
-                build.decisions.len() - 1
+            // The given network is a point only if all tied places have the same choice.
+            build.original = build.original.filter(|codes| o.opening.original == Some(codes[index]));
+            index
+        } else {
+            let tied = rules[o.rule].tied.contains_key(&path);
+            let domain = o.opening.shares.clone().filter(|_| tied).unwrap_or(o.opening.domain.clone());
+            let mut decision = Decision::new(o.name.clone(), domain);
+            let within = &common[&o.name];
+            if let Some(outer) = build.regions.iter().rev().find(|region| outer(within, region)) {
+                let parent: &Decision = &build.decisions[outer.decision];
+                let values = labels(&parent.domain, &outer.present);
+                decision = decision.active_if(parent.name.clone(), values);
             }
+            build.original = build.original.take().zip(o.opening.original).map(|(mut codes, code)| {
+                codes.push(code);
+                codes
+            });
+            build.decisions.push(decision);
+            numbers.insert(o.name.clone(), build.decisions.len() - 1);
+            build.decisions.len() - 1
         };
         let action = match o.opening.effect {
             Effect::Kernel { sizes, paddings } => {
@@ -403,10 +392,6 @@ fn around(network: &Network, reach: Option<&[HashSet<usize>]>, opened: &Opened) 
         // A choice is inside of a block that may be left out, even the same one.
         _ => network.nodes[opened.node].within.iter().copied().collect(),
     }
-}
-
-fn path_is_tied(applied: &AppliedRule, path: &str) -> bool {
-    applied.tied.contains_key(path)
 }
 
 /// The attributes of modules at each variant.

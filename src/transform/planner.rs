@@ -369,8 +369,8 @@ impl Planner<'_> {
                 }
                 (_, Effect::Sizes { variants }) => {
                     for (tensor, shape) in flow.tensors.iter().enumerate() {
-                        for dim in 0..shape.len() {
-                            if variants.iter().any(|variant| variant.tensors[tensor][dim] != shape[dim]) {
+                        for (dim, size) in shape.iter().enumerate() {
+                            if variants.iter().any(|variant| variant.tensors[tensor][dim] != *size) {
                                 demands
                                     .whole
                                     .push(((tensor, dim), "it depends on the size of pictures".into()));

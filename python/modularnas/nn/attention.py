@@ -63,7 +63,8 @@ class FewerHeads(nn.Module):
             shares = shares.mean(1) if average_attn_weights else shares
         else:
             out = F.scaled_dot_product_attention(q, k, v, mask, p)
-        out = self.out_proj(out.transpose(1, 2).flatten(2))
+        # As torch does, not by a call: what is counted is the same.
+        out = F.linear(out.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias)
         return out if self.batch_first else out.transpose(0, 1), shares
 
     def _split(self, x: Tensor, which: int) -> Tensor:

@@ -274,7 +274,7 @@ def restore(module: nn.Module) -> None:
 #: Attributes of torch's modules that say a size of theirs.
 _ATTRIBUTES = (
     "in_channels out_channels groups kernel_size padding _reversed_padding_repeated_twice in_features out_features "
-    "num_features num_channels normalized_shape embedding_dim num_parameters"
+    "num_features num_channels normalized_shape embedding_dim num_parameters nx nf"
 ).split()
 
 
@@ -298,6 +298,8 @@ def _attributes(module: Any, sizes: dict[str, list[int]]) -> dict[str, Any]:
         changed.update(out_features=weight[0], in_features=weight[1])
     elif isinstance(module, nn.Embedding) and weight is not None:
         changed["embedding_dim"] = weight[1]
+    elif "nf" in given and weight is not None:  # the Conv1D of transformers, a linear layer with its weight transposed
+        changed.update(nx=weight[0], nf=weight[1])
     elif isinstance(module, nn.PReLU) and weight is not None:
         changed["num_parameters"] = weight[0]
     elif isinstance(module, _NormBase) and sizes:

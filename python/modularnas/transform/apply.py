@@ -154,7 +154,13 @@ def _settings(action: dict[str, Any], modules: Mapping[str, nn.Module]) -> Itera
         yield action["path"], [{"groups": groups} for groups in action["groups"]]
     for attribute in action.get("attributes", ()):
         values = [tuple(v) if isinstance(v, list) else v for v in attribute["values"]]
-        yield attribute["path"], [{attribute["name"]: value} for value in values]
+        by_code = [{attribute["name"]: value} for value in values]
+        module = modules[attribute["path"]]
+        if isinstance(module, nn.MultiheadAttention):
+            # Torch's layers around it must not hand its weights to a kernel that knows no fewer heads.
+            for setting in by_code:
+                setting["_qkv_same_embed_dim"] = setting["num_heads"] == module.num_heads and module._qkv_same_embed_dim
+        yield attribute["path"], by_code
 
 
 def _check_conditions(plan: _core.RewritePlan, traced: Trace) -> None:

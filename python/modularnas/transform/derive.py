@@ -167,8 +167,10 @@ def _graph(module: nn.Module) -> fx.GraphModule:
             # fx renames an argument whose value it takes as given.
             node.target, node.args = name, (given[name],)
             node._rename(name)
-    made: Any = fx.GraphModule(module, graph, type(module).__name__)
     if isinstance(module, FewerHeads):
-        # What torch's transformer layers ask of their attention; they have no fast path for this one.
-        made.batch_first, made._qkv_same_embed_dim = module.batch_first, False
-    return made  # type: ignore[no-any-return]
+        # What torch's transformer layers ask of their attention. They have no fast path for this one; and a copy of a
+        # graph module has the attributes alone that its graph names.
+        with graph.inserting_before(next(iter(graph.nodes))):
+            for name in ("batch_first", "_qkv_same_embed_dim"):
+                graph.create_node("get_attr", name)
+    return fx.GraphModule(module, graph, type(module).__name__)

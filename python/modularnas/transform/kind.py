@@ -105,8 +105,9 @@ def attention(module: nn.Module) -> dict[str, Any] | None:
     if heads is None and head_size is not None:  # as attentions of transformers do, whose views infer it
         heads = getattr(config, "num_attention_heads", None)
         kv_heads = getattr(config, "num_key_value_heads", None)
-    if not isinstance(heads, int) or heads < 1:
-        return None
+    inner = (child for child in module.modules() if child is not module)
+    if not isinstance(heads, int) or heads < 1 or any(attention(child) for child in inner):
+        return None  # a block that passes the number on is no attention
     kv_heads = kv_heads or heads
     proportional = {*_HEADS, *_KV_HEADS}
     attributes = {
