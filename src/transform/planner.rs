@@ -6,7 +6,7 @@ use super::build;
 use super::plan::{Fixed, RewritePlan, common_multiple};
 use super::rule::{AppliedRule, Effect, Opening};
 use crate::error::{Error, Result};
-use crate::network::{Coupling, Demands, Kind, Network};
+use crate::network::{Coupling, Demands, Kind, Network, Width};
 use crate::space::{Domain, Label};
 
 /// What a rule opened, before decisions have numbers.
@@ -311,7 +311,8 @@ impl Planner<'_> {
                     self.network.nodes[node].place.unwrap_or(node)
                 };
                 let path = |&layer: &usize| self.network.nodes[place(&layer)].path.as_str();
-                if taken.contains(&index) || !width.producers.iter().any(|l| targets.contains(path(l))) {
+                let aimed = width.producers.iter().any(|l| targets.contains(path(l)));
+                if taken.contains(&index) || !aimed || self.is_inside_candidate(width) {
                     continue;
                 }
                 let node = flow.layers[width.producers[0]].node;
@@ -344,6 +345,19 @@ impl Planner<'_> {
             }
         }
         Ok(Some(coupling))
+    }
+
+    /// Whether a width is a candidate op's own, which nothing outside of it reads.
+    fn is_inside_candidate(&self, width: &Width) -> bool {
+        let nodes = &self.network.nodes;
+        let within = |&layer: &usize| &nodes[self.network.flow.layers[layer].node].within;
+        let mut layers = width.producers.iter().chain(&width.consumers).map(within);
+        let first = layers.next().map_or(&[][..], Vec::as_slice);
+        let mut common: Vec<usize> = first.iter().copied().filter(|&n| nodes[n].place.is_some()).collect();
+        for within in layers {
+            common.retain(|node| within.contains(node));
+        }
+        !common.is_empty()
     }
 
     /// What the rules need of the channels besides the data flow.

@@ -24,6 +24,7 @@ class FewerHeads(nn.Module):
         num_heads: how many heads its weights have.
         head_dim: features of a head.
         called: the arguments that are no tensors, by name; None stands for masks that are not given.
+        boolean: whether a mask that `torch.fx` stands for is a boolean one.
     """
 
     num_heads: int
@@ -34,6 +35,7 @@ class FewerHeads(nn.Module):
     in_proj_bias: Tensor | None
     out_proj: nn.Linear
     called: dict[str, Any]
+    boolean: bool
 
     def forward(
         self,
@@ -50,9 +52,9 @@ class FewerHeads(nn.Module):
         if not self.batch_first:
             query, key, value = (x.transpose(0, 1) for x in (query, key, value))
         q, k, v = (FewerHeads._split(self, x, i) for i, x in enumerate((query, key, value)))
-        mask = _added(attn_mask, query)
+        mask = _added(attn_mask, q, self.boolean)
         if key_padding_mask is not None:
-            padding = _added(key_padding_mask[:, None, None, :], query)
+            padding = _added(key_padding_mask[:, None, None, :], q, self.boolean)
             mask = padding if mask is None else mask + padding
         p = self.dropout * self.training
         shares = None
@@ -80,8 +82,8 @@ class FewerHeads(nn.Module):
         return heads.transpose(1, 2)
 
 
-def _added(mask: Any, like: Tensor) -> Any:
+def _added(mask: Any, like: Tensor, boolean: bool) -> Any:
     """A mask as what is added to scores; of a boolean one, True is what must not be seen."""
-    if mask is None or mask.is_floating_point():
+    if mask is None or not (mask.dtype == torch.bool if isinstance(mask, Tensor) else boolean):
         return mask
     return torch.zeros_like(mask, dtype=like.dtype).masked_fill(mask, float("-inf"))

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from modularnas import _core
@@ -132,16 +133,19 @@ def _make_elastic(modules: Mapping[str, nn.Module], plan: _core.RewritePlan, tra
     for path in dict.fromkeys([*cuts, *diagonals, *settings]):
         module = modules[path]
         if isinstance(module, nn.MultiheadAttention):
-            module.called = _constants(traced.calls[path][0])  # type: ignore[assignment]
+            arguments = _arguments(traced.calls[path][0])
+            mask = arguments["attn_mask"]
+            called = {name: value for name, value in arguments.items() if not isinstance(value, Tensor)}
+            module.__dict__.update(called=called, boolean=mask is not None and mask.dtype == torch.bool)
         parts[path] = elastic(module, cuts.get(path, ()), diagonals.get(path, ()), settings.get(path, ()))
     return parts
 
 
-def _constants(call: Call) -> dict[str, Any]:
-    """The arguments of a call that are no tensors, by name, defaults included."""
+def _arguments(call: Call) -> dict[str, Any]:
+    """The arguments of a call of an attention by name, defaults included."""
     bound = inspect.signature(nn.MultiheadAttention.forward).bind(None, *call.args, **call.kwargs)
     bound.apply_defaults()
-    return {name: value for name, value in bound.arguments.items() if name != "self" and not isinstance(value, Tensor)}
+    return {name: value for name, value in bound.arguments.items() if name != "self"}
 
 
 def _settings(action: dict[str, Any], modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

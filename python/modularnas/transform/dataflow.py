@@ -56,6 +56,7 @@ class DataFlow(TorchDispatchMode):
         self._index: dict[int, int] = {}
         self._kept: list[Tensor] = []  # an id is unique only while its tensor lives
         self._weights: set[int] = set()
+        self._origin: dict[tuple[int, int], list[int]] = {}  # dimensions of parameters that were permuted
         self._open_calls: list[dict[str, Any]] = []
         self._names: dict[tuple[str, int], int] = {}
 
@@ -171,6 +172,7 @@ class DataFlow(TorchDispatchMode):
     def layer(self, output: list[int], reads: list[int] | None) -> None:
         """Writes down that a dimension of a weight makes channels, and which one reads them."""
         node = self.running[-1] if self.running else 0
+        output, reads = (axis and self._origin.get((axis[0], axis[1]), axis) for axis in (output, reads))
         self.layers.append({"node": node, "output": output, "input": reads})
 
     def is_weight(self, tensor: Tensor) -> bool:
@@ -325,8 +327,14 @@ def _linear(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None
 def _attention(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
     bound = _bound(func, args, kwargs)
     query, key, value = bound["query"], bound["key"], bound["value"]
-    b, h, q, k, e, f = range(6)
-    inputs = [(query, [b, h, q, e]), (key, [b, h, k, e]), (value, [b, h, k, f])]
+    b, h, q, k, e, f, g = range(7)
+    shared = h
+    if query.shape[1] != key.shape[1]:  # some heads of the query share one of keys and values
+        shared = g
+        times = query.shape[1] // key.shape[1]
+        heads = {"from": [flow.register(key), 1], "to": [flow.register(query), 1]}
+        flow.steps.append({"step": "repeat", **heads, "times": times})
+    inputs = [(query, [b, h, q, e]), (key, [b, shared, k, e]), (value, [b, shared, k, f])]
     mask = bound.get("attn_mask", bound.get("attn_bias"))
     if mask is not None:
         spelled = [b, h, q, k][4 - mask.dim() :]
@@ -396,6 +404,11 @@ def _view(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
 def _permuted(flow: DataFlow, func: Any, x: Tensor, dims: Sequence[int], out: Tensor) -> None:
     flow.align(func, [(x, range(x.dim()))], [(out, [dim % x.dim() for dim in dims])])
     flow.same_weight(x, out)
+    if flow.is_weight(x):
+        given, made = flow.register(x), flow.register(out)
+        for position, dim in enumerate(dims):
+            axis = (given, dim % x.dim())
+            flow._origin[made, position] = flow._origin.get(axis, list(axis))
 
 
 def _permute(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
