@@ -149,9 +149,11 @@ def test_an_attention_with_fewer_heads_fits_its_layer(fast):
     kept = nn.functional.linear(x, small.layers[0].self_attn.in_proj_weight, small.layers[0].self_attn.in_proj_bias)
     given = nn.functional.linear(x, net.layers[0].self_attn.in_proj_weight, net.layers[0].self_attn.in_proj_bias)
     assert torch.equal(kept[..., :8], given[..., :8])
-    masked = mn.rewrite(net, [rules.heads(2, 4)], example={"src": x, "mask": causal}).eval()
+    masked = mn.rewrite(net, [rules.heads(2, 4)], example={"src": x, "mask": causal, "is_causal": False}).eval()
     small = mn.derive(masked, point).eval()
-    assert torch.allclose(masked.activate(point)(x, mask=causal), small(x, mask=causal), atol=1e-6)
+    assert torch.allclose(
+        masked.activate(point)(x, causal, is_causal=False), small(x, causal, is_causal=False), atol=1e-6
+    )
 
 
 def test_heads_with_a_mask_for_each_are_fixed():

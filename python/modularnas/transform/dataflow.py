@@ -172,7 +172,8 @@ class DataFlow(TorchDispatchMode):
     def layer(self, output: list[int], reads: list[int] | None) -> None:
         """Writes down that a dimension of a weight makes channels, and which one reads them."""
         node = self.running[-1] if self.running else 0
-        output, reads = (axis and self._origin.get((axis[0], axis[1]), axis) for axis in (output, reads))
+        output = self._origin.get((output[0], output[1]), output)
+        reads = reads and self._origin.get((reads[0], reads[1]), reads)
         self.layers.append({"node": node, "output": output, "input": reads})
 
     def is_weight(self, tensor: Tensor) -> bool:
