@@ -19,7 +19,7 @@ from modularnas._torch import check_torch
 
 check_torch()  # before the native module is loaded
 
-from modularnas import benchmarks, evaluate, ops, search  # noqa: E402
+from modularnas import benchmarks, distributed, evaluate, observers, ops, pruners, search  # noqa: E402
 from modularnas._core import (  # noqa: E402
     Decision,
     Point,
@@ -79,14 +79,17 @@ __all__ = [
     "benchmarks",
     "choice",
     "derive",
+    "distributed",
     "evaluate",
     "export",
     "hypervolume",
     "integer",
     "load_export",
+    "observers",
     "ops",
     "pareto_front",
     "pareto_ranks",
+    "pruners",
     "real",
     "rewrite",
     "rules",

@@ -1,4 +1,4 @@
-"""The command line: `modularnas demo | algorithms | ops | show`."""
+"""The command line: `modularnas demo | algorithms | ops | show | repair`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from modularnas import __version__, ops, search
+from modularnas import __version__, _core, ops, search
 from modularnas.errors import ModularNASError, StorageError
 
 __all__ = ["main"]
@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("file")
     show.add_argument("--json", action="store_true", help="for programs")
     show.set_defaults(command=_show)
+
+    repair = commands.add_parser("repair", help="put what is readable of a damaged study's file in its place")
+    repair.add_argument("file")
+    repair.set_defaults(command=_repair)
     return parser
 
 
@@ -118,6 +122,11 @@ def _show(options: argparse.Namespace) -> None:
     for trial in trials:
         values = ", ".join(f"{name} {value:.6g}" for name, value in trial["values"].items() if value is not None)
         print(f"{trial['number']:6d} {trial['state']:9} {values or trial['error'] or ''}".rstrip())
+
+
+def _repair(options: argparse.Namespace) -> None:
+    kept, lost, damaged = _core.repair_study(options.file)
+    print(f"{options.file}: {kept} trials kept, {lost} lost; the damaged file is now {damaged}")
 
 
 def _read_study(file: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -23,7 +23,7 @@ pub trait Evaluator: Sync {
 }
 
 /// Has trials measured elsewhere, by workers that come and go: other processes, a cluster. Called from one thread.
-pub trait RemoteEvaluator {
+pub trait RemoteEvaluator: Sync {
     /// How many trials the workers that are there now can hold at once.
     ///
     /// # Errors

@@ -233,7 +233,14 @@ mod tests {
             vec![Constraint { metric: "macs".into(), low: None, high: Some(3e8) }],
         )
         .unwrap();
-        Identity::new(&space, &goals, "regularized_evolution", &json!({"population": 100, "sample": 25}), 7, "")
+        Identity::new(
+            &space,
+            &goals,
+            "regularized_evolution",
+            &json!({"population": 100, "sample": 25}),
+            7,
+            "",
+        )
     }
 
     fn refusal(change: impl FnOnce(&mut Identity)) -> String {

@@ -118,7 +118,8 @@ impl Study {
         loop {
             lease.trials.retain(|trial| outcomes.iter().all(|(id, _)| *id != trial.id));
             let free = evaluator.capacity()?.saturating_sub(lease.trials.len());
-            let (turn, reason) = run.turn(std::mem::take(&mut outcomes), if stopping.is_some() { 0 } else { free })?;
+            let (turn, reason) =
+                run.turn(std::mem::take(&mut outcomes), if stopping.is_some() { 0 } else { free })?;
             let idle = turn.asked.is_empty() && lease.trials.is_empty();
             lease.trials.extend(turn.asked.iter().cloned());
             stopping = stopping.or(reason);
@@ -243,7 +244,8 @@ impl<'a> Run<'a> {
 
     fn reason_to_stop(&self, wanted: u64, memory: &Memory) -> Option<Stopped> {
         let over = || self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        let reached = memory.watch.as_ref().and_then(|watch| self.plan.stop.reached(self.study.goals(), watch));
+        let reached =
+            memory.watch.as_ref().and_then(|watch| self.plan.stop.reached(self.study.goals(), watch));
         if wanted == 0 {
             Some(Stopped::Trials)
         } else if self.halted.load(Ordering::Relaxed) || over() {
@@ -494,7 +496,8 @@ mod tests {
     fn conditions_on_what_was_told_end_a_run() {
         let ends = |stop: Stop, workers| {
             let study = study("random", None, 1);
-            let stopped = study.optimize(&sum, &Plan { stop, workers, batch: 1, deaths: None }, &Quiet).unwrap();
+            let stopped =
+                study.optimize(&sum, &Plan { stop, workers, batch: 1, deaths: None }, &Quiet).unwrap();
             (stopped, study.finished().unwrap(), study.best().unwrap().unwrap())
         };
         let target = || vec![("sum".to_string(), 15.0)];
@@ -506,7 +509,8 @@ mod tests {
         let (stopped, finished, _) = ends(Stop { budget: vec![("sum".into(), 100.0)], ..Stop::default() }, 1);
         assert!(stopped == Stopped::Budget && (5..30).contains(&finished), "{finished}");
         let nobody = study("random", None, 1);
-        let plan = Plan { stop: Stop { target: vec![("x".into(), 1.0)], ..Stop::default() }, ..plan(1, 1, 1) };
+        let plan =
+            Plan { stop: Stop { target: vec![("x".into(), 1.0)], ..Stop::default() }, ..plan(1, 1, 1) };
         let error = nobody.optimize(&sum, &plan, &Quiet).unwrap_err();
         assert_eq!(error.to_string(), "target 'x' is none of the objectives");
     }
@@ -542,7 +546,8 @@ mod tests {
             assert!(trials.len() == 60 && trials.iter().all(|trial| trial.outcome.is_some()));
             assert!(crew.0.lock().unwrap().is_empty());
         }
-        let (one, remote) = (study("regularized_evolution", None, 0), study("regularized_evolution", None, 0));
+        let (one, remote) =
+            (study("regularized_evolution", None, 0), study("regularized_evolution", None, 0));
         one.optimize(&sum, &plan(60, 1, 1), &Quiet).unwrap();
         remote.optimize_remotely(&Crew(Mutex::default(), 1), &plan(60, 1, 1), &Quiet).unwrap();
         assert_eq!(one.trials().unwrap(), remote.trials().unwrap());
@@ -562,7 +567,8 @@ mod tests {
         for (second, running) in [(usize::MAX, 0), (4, 1)] {
             let study = study("random", None, 0);
             let crew = Crew(Mutex::default(), 5);
-            let ended = study.optimize_remotely(&crew, &plan(60, 1, 1), &Impatient(AtomicUsize::new(0), second));
+            let ended =
+                study.optimize_remotely(&crew, &plan(60, 1, 1), &Impatient(AtomicUsize::new(0), second));
             assert!(matches!(ended, Err(Error::Interrupted)));
             let unfinished = study.trials().unwrap().iter().filter(|trial| trial.outcome.is_none()).count();
             assert_eq!(unfinished.min(1), running);

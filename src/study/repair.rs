@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
-use super::store::{APPLICATION, SCHEMA, TABLES, TABLES_2, check_path, connect, explain, parse_metrics, unpack};
+use super::store::{
+    APPLICATION, SCHEMA, TABLES, TABLES_2, check_path, connect, explain, parse_metrics, unpack,
+};
 use crate::error::{Error, Result};
 use crate::space::SearchSpace;
 
@@ -78,9 +80,8 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).map_err(|e| {
-        Error::Storage(format!("cannot rename '{}' to '{}': {e}", from.display(), to.display()))
-    })
+    fs::rename(from, to)
+        .map_err(|e| Error::Storage(format!("cannot rename '{}' to '{}': {e}", from.display(), to.display())))
 }
 
 /// What is readable of the table `study`.
@@ -111,7 +112,9 @@ fn trials(old: &Connection, space: &SearchSpace) -> (Vec<Saved>, u64) {
     let read = |number: i64| -> Option<Saved> {
         let mut statement = old.prepare_cached(&query).ok()?;
         let cells = statement
-            .query_row([number], |row| (0..12).map(|i| row.get::<_, Cell>(i)).collect::<rusqlite::Result<Vec<_>>>())
+            .query_row([number], |row| {
+                (0..12).map(|i| row.get::<_, Cell>(i)).collect::<rusqlite::Result<Vec<_>>>()
+            })
             .optional()
             .ok()??;
         is_sound(&cells, space).then(|| {
@@ -172,7 +175,11 @@ fn write(
                 "INSERT INTO reports (trial, attempt, step, metrics)
                  SELECT number, attempts, ?, ? FROM trials WHERE number = ?",
             )?
-            .execute(params_from_iter([Cell::Integer(step), Cell::Text(metrics), number.clone()]))?;
+            .execute(params_from_iter([
+                Cell::Integer(step),
+                Cell::Text(metrics),
+                number.clone(),
+            ]))?;
         }
     }
     new.execute_batch(&format!(
@@ -230,7 +237,9 @@ mod tests {
         let again = open();
         let kept = again.trials().unwrap();
         assert_eq!(kept.len() as u64, repaired.kept);
-        assert!(kept.iter().all(|one| trials.iter().any(|t| t.point == one.point && t.outcome == one.outcome)));
+        assert!(
+            kept.iter().all(|one| trials.iter().any(|t| t.point == one.point && t.outcome == one.outcome))
+        );
         again.optimize(&sum, &plan(450), &Quiet).unwrap();
         assert!(again.trials().unwrap().iter().all(|trial| trial.outcome.is_some()));
         assert!(repair(&path).unwrap_err().to_string().ends_with(".damaged' is in the way; move it"));
@@ -243,7 +252,10 @@ mod tests {
         assert!(refusal("none.db").ends_with("cannot be repaired: it does not exist"));
         fs::write(folder.path().join("text.db"), "no database".repeat(100)).unwrap();
         assert!(refusal("text.db").contains("is not the file of a study"));
-        Connection::open(folder.path().join("theirs.db")).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+        Connection::open(folder.path().join("theirs.db"))
+            .unwrap()
+            .execute_batch("CREATE TABLE t (x)")
+            .unwrap();
         assert!(refusal("theirs.db").contains("the study's space is unreadable"));
     }
 }

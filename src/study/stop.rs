@@ -33,7 +33,8 @@ impl Stop {
         let refuse = |message: String| Err(Error::Study(message));
         if self.trials == Some(0) {
             return refuse(
-                "trials is 0; expected 1 or more, the number of finished trials wanted in the study in all".into(),
+                "trials is 0; expected 1 or more, the number of finished trials wanted in the study in all"
+                    .into(),
             );
         }
         if let Some(seconds) = self.timeout_s.filter(|seconds| seconds.is_nan() || *seconds <= 0.0) {

@@ -115,7 +115,9 @@ pub(super) struct Row(Vec<u8>);
 impl Row {
     fn new(id: i64, codes: &[u8], state: &str, metrics: Option<&str>, error: Option<&str>) -> Row {
         let mut bytes = id.to_le_bytes().to_vec();
-        for part in [codes, state.as_bytes(), metrics.unwrap_or("").as_bytes(), error.unwrap_or("").as_bytes()] {
+        for part in
+            [codes, state.as_bytes(), metrics.unwrap_or("").as_bytes(), error.unwrap_or("").as_bytes()]
+        {
             bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
             bytes.extend_from_slice(part);
         }
@@ -125,9 +127,11 @@ impl Row {
     /// FNV-1a over the chain so far and this row.
     pub(super) fn chained(&self, before: u64) -> u64 {
         let start = 0xcbf2_9ce4_8422_2325_u64;
-        before.to_le_bytes().iter().chain(&self.0).fold(start, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        })
+        before
+            .to_le_bytes()
+            .iter()
+            .chain(&self.0)
+            .fold(start, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
     }
 }
 
@@ -302,7 +306,9 @@ impl Store {
             "SELECT number, owner, beats FROM trials LEFT JOIN owners ON name = owner WHERE state = 'running'
              ORDER BY number",
             [],
-            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<i64>>(2)?)),
+            |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<i64>>(2)?))
+            },
         )?;
         Ok(rows
             .into_iter()
@@ -435,8 +441,7 @@ impl Store {
         };
         let id = trial.id as i64;
         let error = error.map(String::as_str);
-        let digest =
-            Row::new(id, &pack(&trial.point), state, metrics.as_deref(), error).chained(digest);
+        let digest = Row::new(id, &pack(&trial.point), state, metrics.as_deref(), error).chained(digest);
         self.write(|db| {
             db.prepare_cached(
                 "UPDATE trials SET state = ?, told = ?, metrics = ?, error = ?, finished = ?, digest = ?
@@ -752,7 +757,8 @@ fn write_metrics(measurement: &Measurement, names: &[String]) -> String {
 }
 
 fn json_of<'a>(metrics: impl Iterator<Item = (&'a str, f64)>) -> String {
-    let json = |value: f64| if value.is_finite() { Value::from(value) } else { Value::from(value.to_string()) };
+    let json =
+        |value: f64| if value.is_finite() { Value::from(value) } else { Value::from(value.to_string()) };
     Value::Object(metrics.map(|(name, value)| (name.to_string(), json(value))).collect()).to_string()
 }
 

@@ -422,7 +422,8 @@ impl Books {
         let memory = &mut self.memory;
         if let Some(store) = &self.store {
             let trial = memory.history.trial(id).ok_or_else(|| memory.no_trial(id))?;
-            memory.digest = store.finish(&trial, memory.told + 1, &outcome, &memory.metrics, memory.digest)?;
+            memory.digest =
+                store.finish(&trial, memory.told + 1, &outcome, &memory.metrics, memory.digest)?;
         }
         Ok(memory.finish(id, outcome))
     }

@@ -149,8 +149,7 @@ pub(super) mod tests {
             }
         }
         let trial = curves.len() as u64 - 1;
-        let view =
-            View { goals, seed: 0, trial, reports: &reports, is_complete: &|id| id != trial };
+        let view = View { goals, seed: 0, trial, reports: &reports, is_complete: &|id| id != trial };
         Pruner::read(rule).unwrap().prunes(&view)
     }
 
@@ -167,7 +166,8 @@ pub(super) mod tests {
         let rule = json!({"name": "percentile", "percentile": 50, "startup_trials": 2});
         let limit = Constraint { metric: "macs".into(), low: None, high: Some(10.0) };
         let limited = Goals::new(vec![least("loss")], vec![limit]).unwrap();
-        let (small, large): (&[(u64, &[f64])], &[(u64, &[f64])]) = (&[(0, &[9.0, 5.0])], &[(0, &[1.0, 50.0])]);
+        let (small, large): (&[(u64, &[f64])], &[(u64, &[f64])]) =
+            (&[(0, &[9.0, 5.0])], &[(0, &[1.0, 50.0])]);
         assert!(prunes(&rule, &limited, &[small, small, large]), "infeasible, though its loss is less");
         assert!(!prunes(&rule, &limited, &[large, large, small]));
         let two = Goals::new(vec![least("loss"), least("ms")], vec![]).unwrap();
@@ -178,7 +178,9 @@ pub(super) mod tests {
 
     #[test]
     fn intervals_begin_after_the_warm_up() {
-        let at = |steps: &[u64]| steps.iter().map(|&step| Report { step, values: Box::new([]) }).collect::<Vec<_>>();
+        let at = |steps: &[u64]| {
+            steps.iter().map(|&step| Report { step, values: Box::new([]) }).collect::<Vec<_>>()
+        };
         assert!(!is_due(&at(&[]), 0, 1) && !is_due(&at(&[1]), 2, 3));
         assert!(is_due(&at(&[2]), 2, 3) && !is_due(&at(&[2, 4]), 2, 3));
         assert!(is_due(&at(&[2, 6]), 2, 3) && is_due(&at(&[4, 5]), 2, 3));

@@ -46,7 +46,8 @@ impl Percentile {
 
     pub(super) fn prunes(&self, view: &View<'_>) -> bool {
         let curve = view.curve();
-        let Some(last) = curve.last().filter(|_| is_due(curve, self.warmup_steps, self.interval_steps)) else {
+        let Some(last) = curve.last().filter(|_| is_due(curve, self.warmup_steps, self.interval_steps))
+        else {
             return false;
         };
         let mut complete = 0;
@@ -77,7 +78,8 @@ mod tests {
     fn the_worse_half_ends_and_the_best_so_far_counts() {
         let rule = json!({"name": "percentile", "percentile": 50.0, "startup_trials": 3});
         let others: [&[(u64, &[f64])]; 3] = [&[(1, &[1.0])], &[(1, &[2.0])], &[(1, &[3.0])]];
-        let last = |curve: &[(u64, &[f64])]| prunes(&rule, &loss(), &[others[0], others[1], others[2], curve]);
+        let last =
+            |curve: &[(u64, &[f64])]| prunes(&rule, &loss(), &[others[0], others[1], others[2], curve]);
         assert!(!last(&[(1, &[2.0])]) && last(&[(1, &[2.1])]));
         assert!(!last(&[(0, &[1.5]), (1, &[9.0])]), "its best so far is good");
         assert!(last(&[(1, &[f64::NAN])]));

@@ -48,9 +48,8 @@ impl SuccessiveHalving {
         let Some(last) = curve.last() else { return false };
         let before = curve.len().checked_sub(2).map(|i| curve[i].step);
         let rungs = std::iter::successors(Some(self.min_steps), |rung| rung.checked_mul(self.eta));
-        let crossed = rungs
-            .take_while(|&rung| rung <= last.step)
-            .filter(|&rung| before.is_none_or(|step| step < rung));
+        let crossed =
+            rungs.take_while(|&rung| rung <= last.step).filter(|&rung| before.is_none_or(|step| step < rung));
         for rung in crossed {
             let at = |curve: &'_ [Report]| curve.partition_point(|report| report.step < rung);
             let others: Vec<_> = view

@@ -41,7 +41,8 @@ impl Threshold {
 
     pub(super) fn prunes(&self, view: &View<'_>) -> bool {
         let curve = view.curve();
-        let Some(last) = curve.last().filter(|_| is_due(curve, self.warmup_steps, self.interval_steps)) else {
+        let Some(last) = curve.last().filter(|_| is_due(curve, self.warmup_steps, self.interval_steps))
+        else {
             return false;
         };
         let metrics = view.goals.metrics();
