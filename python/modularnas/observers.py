@@ -65,7 +65,7 @@ class TensorBoard:
         except ModuleNotFoundError as error:
             raise MissingExtraError('this needs TensorBoard: pip install "modularnas[tensorboard]"') from error
         self.folder = os.fspath(folder)
-        self.writer: SummaryWriter = SummaryWriter(self.folder)  # type: ignore[no-untyped-call]
+        self.writer: SummaryWriter = SummaryWriter(self.folder)
 
     def __enter__(self) -> TensorBoard:
         return self
@@ -90,7 +90,7 @@ class TensorBoard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.writer.flush()  # type: ignore[no-untyped-call]
+        self.writer.flush()
 
 
 class MLflow:

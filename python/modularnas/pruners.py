@@ -186,7 +186,7 @@ class SuccessiveHalving(Pruner):
 
 @dataclass(frozen=True)
 class Hyperband(Pruner):
-    """Successive halving in several brackets, the later of which begin to prune later (Li et al. 2018, arXiv 1603.06560).
+    """Successive halving in brackets, the later of which prune later (Li et al. 2018, arXiv 1603.06560).
 
     Args:
         max_steps: the step of a whole evaluation.

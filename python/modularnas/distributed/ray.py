@@ -194,8 +194,8 @@ class _Crew:
             self.alone_since_s = math.inf
             plan, room = self.plan, self.ray.available_resources()
             warnings.warn(
-                f"no worker has started for {PATIENCE_S:.0f} s: each needs {plan.num_cpus:g} CPU and {plan.num_gpus:g} GPU; "
-                f"the cluster has {room.get('CPU', 0):g} and {room.get('GPU', 0):g} free",
+                f"no worker has started for {PATIENCE_S:.0f} s: each needs {plan.num_cpus:g} CPU and {plan.num_gpus:g} "
+                f"GPU, the cluster has {room.get('CPU', 0):g} and {room.get('GPU', 0):g} free",
                 stacklevel=2,
             )
         return there

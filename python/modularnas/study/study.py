@@ -8,7 +8,7 @@ import operator
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from modularnas import _core
@@ -271,7 +271,7 @@ class Study:
                     evaluator = guarded = _guarded(evaluator, faults)
                     at_once = getattr(guarded, "interrupt", _nothing)
             for callback in callbacks:
-                if hasattr(callback, "__enter__"):
+                if isinstance(callback, AbstractContextManager):
                     stack.enter_context(callback)
             show = stack.enter_context(Progress(self, trials)) if progress else None
             interrupts = stack.enter_context(Interrupts(at_once, talk=progress))

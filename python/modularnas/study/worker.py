@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import json
 import pickle
 import signal
 import sys
@@ -35,7 +36,7 @@ class RemoteTrial:
 
     def __init__(self, space: _core.SearchSpace, record: Sequence[Any], ask: Ask) -> None:
         self.number, point, self.fidelity, self.parent = record
-        self.point = space.point_from_json(point)
+        self.point = space.point(json.loads(point))
         self.values: dict[str, float] = {}
         self._ask = ask
 
@@ -148,7 +149,7 @@ def main(descriptor: int) -> None:
         except EOFError:
             return
         try:
-            answer = ("done", evaluate(evaluator, RemoteTrial(space, record, ask)))
+            answer: tuple[Any, ...] = ("done", evaluate(evaluator, RemoteTrial(space, record, ask)))
         except Exception as error:
             answer = ("raised", *portable(error))
         try:
