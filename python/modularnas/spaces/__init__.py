@@ -4,7 +4,34 @@ One space is one file with a function that gives a model, its rules and an examp
 one and import it here. The room knows `transform` and `ops`; no algorithm, no evaluator, no data.
 """
 
-from modularnas.spaces import darts, nasbench201, nasbench_macro
+from modularnas.spaces import (
+    audio_resnet34,
+    darts,
+    mobilenet_v2,
+    nasbench201,
+    nasbench_macro,
+    nats_size,
+    proxylessnas,
+    pyramidnet,
+    resnet,
+    resnext,
+    shufflenet_v2,
+)
 from modularnas.spaces.registry import create, names, register
 
-__all__ = ["create", "darts", "nasbench201", "nasbench_macro", "names", "register"]
+__all__ = [
+    "audio_resnet34",
+    "create",
+    "darts",
+    "mobilenet_v2",
+    "names",
+    "nasbench201",
+    "nasbench_macro",
+    "nats_size",
+    "proxylessnas",
+    "pyramidnet",
+    "register",
+    "resnet",
+    "resnext",
+    "shufflenet_v2",
+]
