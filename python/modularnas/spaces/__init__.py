@@ -8,6 +8,7 @@ from modularnas.spaces import (
     audio_resnet34,
     darts,
     mobilenet_v2,
+    mobilenet_v3,
     nasbench201,
     nasbench_macro,
     nats_size,
@@ -16,6 +17,8 @@ from modularnas.spaces import (
     resnet,
     resnext,
     shufflenet_v2,
+    transformer_lm,
+    vit,
 )
 from modularnas.spaces.registry import create, names, register
 
@@ -24,6 +27,7 @@ __all__ = [
     "create",
     "darts",
     "mobilenet_v2",
+    "mobilenet_v3",
     "names",
     "nasbench201",
     "nasbench_macro",
@@ -34,4 +38,6 @@ __all__ = [
     "resnet",
     "resnext",
     "shufflenet_v2",
+    "transformer_lm",
+    "vit",
 ]

@@ -1,8 +1,8 @@
 """`shufflenet_v2`: the blocks of Single Path One-Shot (Guo et al. 2019, SPOS, arXiv 1904.00420, section 4, table 1).
 
 Twenty units of ShuffleNetV2 in four stages, each with kernel 3, 5 or 7 or the "Xception" form: 4²⁰ networks. `FOUND`
-are the blocks that the paper's search found together with channels, `from_blocks` the network of it. The projecting branch
-keeps the input's channels as in the authors' code (see `mn.ops`, where the library's own units follow torchvision).
+are the blocks and channels that the paper's search found, `from_blocks` the network of it: 328 M multiply-adds (table
+4). The projecting branch keeps the input's channels as in the authors' code (the units of `mn.ops` follow torchvision).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BLOCKS = ("shuffle_3x3", "shuffle_5x5", "shuffle_7x7", "shuffle_x_3x3")
 STAGES = ((64, 4), (160, 4), (320, 8), (640, 4))
 #: The published network: a code for each block, and channels inside of it as a share of half of the output's.
 FOUND = (
-    (2, 1, 0, 1, 2, 0, 2, 0, 2, 0, 2, 3, 0, 0, 0, 0, 3, 2, 3, 3),
+    (0, 0, 3, 1, 1, 1, 0, 0, 2, 0, 2, 1, 1, 0, 2, 0, 2, 1, 3, 2),
     (1.4, 1.2, 0.8, 1.2, 0.6, 1.4, 0.8, 1.0, 0.6, 1.2, 1.6, 1.2, 1.0, 1.4, 1.6, 1.0, 1.0, 1.2, 1.0, 0.8),
 )
 
