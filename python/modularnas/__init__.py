@@ -19,7 +19,7 @@ from modularnas._torch import check_torch
 
 check_torch()  # before the native module is loaded
 
-from modularnas import benchmarks, evaluate, ops, search  # noqa: E402
+from modularnas import benchmarks, evaluate, ops, search, spaces  # noqa: E402
 from modularnas._core import (  # noqa: E402
     Decision,
     Point,
@@ -91,5 +91,6 @@ __all__ = [
     "rewrite",
     "rules",
     "search",
+    "spaces",
     "subset",
 ]
