@@ -38,7 +38,9 @@ class Skippable(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the block returns, or its first input in the same form; a weighted sum of both when relaxed."""
         if self.paths is not None:
-            return mixture(self.paths, lambda code: self._pass_on(args, kwargs) if code else self.block(*args, **kwargs))
+            return mixture(
+                self.paths, lambda code: self._pass_on(args, kwargs) if code else self.block(*args, **kwargs)
+            )
         return self.block(*args, **kwargs) if self.active else self._pass_on(args, kwargs)
 
     def _pass_on(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

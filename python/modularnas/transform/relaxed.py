@@ -274,8 +274,10 @@ class Relaxed:
         for name, kept in self.candidates.items():
             logits = self._logits(name)
             weights = self.relaxation.probabilities(logits[None])[0]
-            found[name] = torch.zeros(len(self._labels[name])).to(weights).index_put(
-                (torch.tensor(kept, device=weights.device),), weights
+            found[name] = (
+                torch.zeros(len(self._labels[name]))
+                .to(weights)
+                .index_put((torch.tensor(kept, device=weights.device),), weights)
             )
         return found
 
@@ -444,8 +446,8 @@ def _kernel_masks(conv: Elastic, decision: int, codes: Sequence[int], count: int
     for code in range(count):
         mask = torch.ones(())
         for cut in cuts:
-            (outer, size), = cut.ranges(codes)
-            (start, length), = cut.ranges([*codes[:decision], code, *codes[decision + 1 :]])
+            ((outer, size),) = cut.ranges(codes)
+            ((start, length),) = cut.ranges([*codes[:decision], code, *codes[decision + 1 :]])
             along = torch.zeros(size)
             along[max(0, start - outer) : max(0, start - outer + length)] = 1
             mask = mask[..., None] * along
