@@ -317,7 +317,7 @@ class Relaxed:
         return self.settled(values)
 
     def settled(self, values: Mapping[str, Any]) -> _core.Point:
-        """The point with these values where their decisions are active; others as in the active point, else the first."""
+        """The point with these values where decisions are active; others as in the active point, else the first."""
         space, active = self.supernet.space, self.supernet.active_point
         settled: dict[str, Any] = {}
         for decision in space.decisions:

@@ -36,6 +36,7 @@ class BinaryGate(Relaxation):
         self.paths = paths
 
     def probabilities(self, logits: Tensor) -> Tensor:
+        """As in `Relaxation`."""
         return torch.softmax(logits / self.temperature, -1)
 
     def choices(self, logits: Tensor) -> Tensor:
@@ -43,6 +44,7 @@ class BinaryGate(Relaxation):
         return self.probabilities(logits)
 
     def gates(self, logits: Tensor, generator: torch.Generator | None) -> Gates:
+        """As in `Relaxation`."""
         if self.paths == 1 or generator is None:
             return Gates(None, draw(self.choices(logits), 1, generator))
         sampled = torch.tensor(draw(self.choices(logits), self.paths, generator), device=logits.device)

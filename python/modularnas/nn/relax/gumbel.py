@@ -21,4 +21,5 @@ class Gumbel(Relaxation):
     name = "gumbel"
 
     def gates(self, logits: Tensor, generator: torch.Generator | None) -> Gates:
+        """As in `Relaxation`."""
         return Gates(torch.softmax(gumbel(logits, generator) / self.temperature, -1))

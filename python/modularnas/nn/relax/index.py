@@ -21,4 +21,5 @@ class Index(Relaxation):
     n_paths = 1
 
     def gates(self, logits: Tensor, generator: torch.Generator | None) -> Gates:
+        """As in `Relaxation`."""
         return Gates(None, draw(self.probabilities(logits), 1, None))

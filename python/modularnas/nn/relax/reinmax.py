@@ -23,6 +23,7 @@ class ReinMax(Relaxation):
     n_paths = 1
 
     def gates(self, logits: Tensor, generator: torch.Generator | None) -> Gates:
+        """As in `Relaxation`."""
         first = torch.softmax(logits, -1)
         paths = draw(first, 1, generator)
         drawn = hard(logits, paths)

@@ -20,7 +20,9 @@ class Sigmoid(Relaxation):
     name = "sigmoid"
 
     def probabilities(self, logits: Tensor) -> Tensor:
+        """As in `Relaxation`."""
         return torch.sigmoid(logits / self.temperature)
 
     def gates(self, logits: Tensor, generator: torch.Generator | None) -> Gates:
+        """As in `Relaxation`."""
         return Gates(self.probabilities(logits))

@@ -19,7 +19,9 @@ class Softmax(Relaxation):
     name = "softmax"
 
     def probabilities(self, logits: Tensor) -> Tensor:
+        """As in `Relaxation`."""
         return torch.softmax(logits / self.temperature, -1)
 
     def gates(self, logits: Tensor, generator: torch.Generator | None) -> Gates:
+        """As in `Relaxation`."""
         return Gates(self.probabilities(logits))

@@ -33,6 +33,7 @@ class StraightThrough(Relaxation):
         self.watch = watch
 
     def gates(self, logits: Tensor, generator: torch.Generator | None) -> Gates:
+        """As in `Relaxation`."""
         soft = torch.softmax(gumbel(logits, generator) / self.temperature, -1)
         paths: list[list[int]] = soft.detach().argmax(-1, keepdim=True).tolist()
         watched = others(paths, logits.shape[-1]) if self.watch else None

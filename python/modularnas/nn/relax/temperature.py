@@ -28,12 +28,13 @@ class Linear:
     steps: int
 
     def __call__(self, step: int) -> float:
+        """The temperature at a step."""
         return self.start + (self.end - self.start) * min(step / max(self.steps, 1), 1.0)
 
 
 @dataclass(frozen=True)
 class Exponential:
-    """A decay by a rate, perhaps with restarts (ModularNAS' `GumbelAnnealingOptim`; SNAS, arXiv 1812.09926, section 3.1).
+    """A decay by a rate, perhaps with restarts (ModularNAS' `GumbelAnnealingOptim`; SNAS, arXiv 1812.09926).
 
     Args:
         start: at step 0.
@@ -55,6 +56,7 @@ class Exponential:
     restart: int | None = None
 
     def __call__(self, step: int) -> float:
+        """The temperature at a step."""
         if self.restart is not None:
             step %= self.restart
         return max(self.floor, self.start * math.exp(-self.rate * (step // self.every * self.every)))
@@ -80,5 +82,6 @@ class Cosine:
     steps: int
 
     def __call__(self, step: int) -> float:
+        """The temperature at a step."""
         share = min(step / max(self.steps, 1), 1.0)
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * share)) / 2

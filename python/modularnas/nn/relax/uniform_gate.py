@@ -20,4 +20,5 @@ class UniformGate(BinaryGate):
     name = "uniform_gate"
 
     def choices(self, logits: Tensor) -> Tensor:
+        """As in `BinaryGate`."""
         return torch.full_like(logits, 1 / logits.shape[-1])

@@ -79,6 +79,7 @@ class DARTS(GradientAlgorithm):
         valid_batch: Any,
         weights_optimizer: torch.optim.Optimizer | None,
     ) -> tuple[Tensor, list[Tensor]]:
+        """As in `GradientAlgorithm`."""
         if not self.unrolled:
             return super().gradients(loss_fn, train_batch, valid_batch, weights_optimizer)
         if weights_optimizer is None:

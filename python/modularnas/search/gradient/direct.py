@@ -1,6 +1,7 @@
 """Direct gradients: alpha and weights are trained alike.
 
-ModularNAS' `DirectGradOptim` and `DirectGradOptimBiLevel` (Lin et al. 2021), its "DARTS one-level" rows: the gradient of
+ModularNAS' `DirectGradOptim` and `DirectGradOptimBiLevel` (Lin et al. 2021), its "DARTS one-level" rows: the gradient
+of
 the loss of the training batch; with `bilevel=True` that of the validation batch, which is DARTS of first order. The
 one-level objective is the one that DARTS (arXiv 1806.09055, section 3.3) compares with; in a large space with enough
 data it ranks well (StacNAS, arXiv 1909.11926).
@@ -38,5 +39,6 @@ class DirectGradient(GradientAlgorithm):
         valid_batch: Any,
         weights_optimizer: torch.optim.Optimizer | None,
     ) -> tuple[Tensor, list[Tensor]]:
+        """As in `GradientAlgorithm`."""
         loss = self.objective(loss_fn, valid_batch if self.bilevel else train_batch)
         return loss, gradients_of(loss, self.alphas)

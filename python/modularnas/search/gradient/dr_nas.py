@@ -50,6 +50,7 @@ class DrNAS(GradientAlgorithm):
         super().__init__(supernet, **settings)
 
     def regulariser(self) -> Tensor | None:
+        """As in `GradientAlgorithm`."""
         if self.anchor == "l2":
             return None
         relaxation = self._relaxed.relaxation

@@ -43,10 +43,12 @@ class FairDARTS(GradientAlgorithm):
         self.threshold = threshold
 
     def regulariser(self) -> Tensor:
+        """As in `GradientAlgorithm`."""
         gates = torch.cat([gates for gates in self._relaxed.probabilities().values()])
         return -self.zero_one_weight * (gates - 0.5).square().mean()
 
     def point(self) -> Any:
+        """As in `GradientAlgorithm`, with the threshold."""
         point = self._relaxed.point()
         if self.threshold is None:
             return point

@@ -2,7 +2,8 @@
 
 Dong and Yang 2019, "Searching for a Robust Neural Architecture in Four GPU Hours", arXiv 1910.04465: bi-level, first
 order, through straight-through Gumbel draws (equations 3 to 6), so a step costs what one architecture costs. The
-temperature falls linearly from 10 to 0.1 (section 4.2). The gradient is as said in `modularnas.nn.relax.StraightThrough`.
+temperature falls linearly from 10 to 0.1 (section 4.2). The gradient is as said in
+`modularnas.nn.relax.StraightThrough`.
 """
 
 from __future__ import annotations

@@ -133,8 +133,10 @@ class PDARTS(GradientAlgorithm):
             self._relaxed.candidates.update(kept)
 
     def state_dict(self) -> dict[str, Any]:
+        """As in `GradientAlgorithm`."""
         return {**super().state_dict(), "stage": self.stage, "first_step": self._first_step}
 
     def load_state_dict(self, state: Any) -> None:
+        """As in `GradientAlgorithm`."""
         self.stage, self._first_step = state["stage"], state["first_step"]
         super().load_state_dict(state)

@@ -1,8 +1,8 @@
 """PC-DARTS: DARTS on a share of the channels, with edges that are weighed too.
 
-Xu et al. 2019, "PC-DARTS: Partial Channel Connections for Memory-Efficient Architecture Search", arXiv 1907.05737, as in
-`modularnas.nn.relax.PartialChannels`: first order, a quarter of the channels, Adam with lr 6e-4 (section 4.2). In the
-paper alpha rests for the first 15 of 50 epochs: `warmup_steps=`.
+Xu et al. 2019, "PC-DARTS: Partial Channel Connections for Memory-Efficient Architecture Search", arXiv 1907.05737, as
+in `modularnas.nn.relax.PartialChannels`: first order, a quarter of the channels, Adam with lr 6e-4 (section 4.2). In
+the paper alpha rests for the first 15 of 50 epochs: `warmup_steps=`.
 """
 
 from __future__ import annotations

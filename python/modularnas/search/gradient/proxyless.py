@@ -67,11 +67,13 @@ class ProxylessNAS(GradientAlgorithm):
         valid_batch: Any,
         weights_optimizer: torch.optim.Optimizer | None,
     ) -> tuple[Tensor, list[Tensor]]:
+        """As in `GradientAlgorithm`."""
         with self._compared():
             return super().gradients(loss_fn, train_batch, valid_batch, weights_optimizer)
 
     @torch.no_grad()
     def update(self) -> None:
+        """As in `GradientAlgorithm`, with the shift of the paths that were drawn."""
         if not self.rescale:
             super().update()
             return

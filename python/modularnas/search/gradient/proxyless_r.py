@@ -61,6 +61,7 @@ class ProxylessR(GradientAlgorithm):
         valid_batch: Any,
         weights_optimizer: torch.optim.Optimizer | None,
     ) -> tuple[Tensor, list[Tensor]]:
+        """As in `GradientAlgorithm`."""
         losses, rewards, logs = [], [], []
         for _ in range(self.samples):
             with torch.no_grad():
@@ -86,8 +87,10 @@ class ProxylessR(GradientAlgorithm):
         return -float(loss)
 
     def state_dict(self) -> dict[str, Any]:
+        """As in `GradientAlgorithm`."""
         return {**super().state_dict(), "baseline": self.baseline}
 
     def load_state_dict(self, state: Any) -> None:
+        """As in `GradientAlgorithm`."""
         super().load_state_dict(state)
         self.baseline = state["baseline"]

@@ -62,6 +62,7 @@ class SDARTS(DARTS):
         valid_batch: Any,
         weights_optimizer: torch.optim.Optimizer | None = None,
     ) -> Tensor:
+        """As in `DARTS`, without the perturbation."""
         self._relaxed.shift.clear()
         return super().backward(loss_fn, train_batch, valid_batch, weights_optimizer)
 
@@ -72,6 +73,7 @@ class SDARTS(DARTS):
         valid_batch: Any,
         weights_optimizer: torch.optim.Optimizer | None = None,
     ) -> Tensor | None:
+        """As in `DARTS`; then the perturbation for the weights."""
         loss = super().step(loss_fn, train_batch, valid_batch, weights_optimizer)
         self.perturb(loss_fn, train_batch)
         return loss

@@ -85,8 +85,10 @@ class StacNAS(DirectGradient):
         self.optimizer = type(self.optimizer)(self.alphas, **self.optimizer.defaults)
 
     def state_dict(self) -> dict[str, Any]:
+        """As in `GradientAlgorithm`."""
         return {**super().state_dict(), "stage": self.stage}
 
     def load_state_dict(self, state: Any) -> None:
+        """As in `GradientAlgorithm`."""
         self.stage = state["stage"]
         super().load_state_dict(state)
