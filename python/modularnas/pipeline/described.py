@@ -109,7 +109,7 @@ class _Reader:
         run = body.get("run", name)
         function = self._function((*at, "run") if "run" in body else at, str(run))
         parameters = _parameters(function)
-        if parameters is not None:
+        if "**" not in parameters:
             self._keys(at, body, {**_STAGE, **parameters})
         for key in _STAGE.keys() & body.keys():
             self._typed((*at, key), body[key], _STAGE[key], f"{_STAGE[key].__name__}")
@@ -117,8 +117,7 @@ class _Reader:
         arguments = {}
         for key in body.keys() - _STAGE.keys():
             value = self._filled((*at, key), body[key])
-            if parameters is not None:
-                self._fits((*at, key), value, parameters[key])
+            self._fits((*at, key), value, parameters.get(key, Any))
             arguments[key] = value
         try:
             return Stage(
@@ -182,9 +181,8 @@ class _Reader:
 
     def _fits(self, at: tuple[Any, ...], value: Any, annotation: Any) -> None:
         if not _fits(value, annotation):
-            name = getattr(annotation, "__name__", str(annotation))
-            self._fail(at, f"'{at[-1]}' is {value!r}; expected {name if '[' in name else str(annotation)}"
-                       .replace("<class '", "").replace("'>", ""))
+            expected = annotation.__name__ if type(annotation) is type else str(annotation)
+            self._fail(at, f"'{at[-1]}' is {value!r}; expected {expected}")
 
     def _fail(self, at: tuple[Any, ...], message: str) -> typing.NoReturn:
         while at and at not in self.lines:
@@ -192,20 +190,22 @@ class _Reader:
         raise PipelineError(f"{self.path}, line {self.lines.get(at, 1)}: {message}") from None
 
 
-def _parameters(place: str) -> dict[str, Any] | None:
-    """The arguments of a function and their annotations; None if it takes any."""
+def _parameters(place: str) -> dict[str, Any]:
+    """The arguments of a function that a file may give, and their annotations; `**` if it takes any."""
     function = resolve(place)
     try:
-        signature = inspect.signature(function)
+        parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return None
-    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-        return None
+        return {"**": Any}
     try:
         hints = typing.get_type_hints(function)
     except (NameError, TypeError):
         hints = {}
-    return {name: hints.get(name, Any) for name in signature.parameters if name not in GIVEN or name == "seed"}
+    return {
+        "**" if p.kind is p.VAR_KEYWORD else p.name: hints.get(p.name, Any)
+        for p in parameters
+        if p.name not in GIVEN or p.name == "seed"
+    }
 
 
 def _fits(value: Any, annotation: Any) -> bool:
@@ -262,7 +262,7 @@ def schema() -> dict[str, Any]:
 
 def _properties(place: str) -> Iterator[tuple[str, Any]]:
     names = {int: "integer", float: "number", str: "string", bool: "boolean"}
-    for argument, annotation in (_parameters(place) or {}).items():
+    for argument, annotation in _parameters(place).items():
         kind = names.get(annotation)
         # A setting may stand in the place of any value.
         yield argument, {"anyOf": [{"type": kind}, {"type": "string", "pattern": r"^\$\{\w+\}$"}]} if kind else {}
