@@ -12,7 +12,11 @@ from modularnas.cli.arguments import add_command, print_json
 def add(commands: Any) -> None:
     """Says the arguments."""
     command = add_command(
-        commands, "algorithms", run, "list the search algorithms and their settings", ["algorithms", "algorithms --json"]
+        commands,
+        "algorithms",
+        run,
+        "list the search algorithms and their settings",
+        ["algorithms", "algorithms --json"],
     )
     command.add_argument("--json", action="store_true", help="for programs")
 

@@ -50,7 +50,9 @@ def run(options: argparse.Namespace) -> None:
         if name not in search.names():
             raise EvaluationError(f"there is no algorithm '{name}'{near(name, search.names())}")
     if options.data is None:
-        raise EvaluationError(f"benchmark {options.benchmark} needs --data, its table (synthetic: the name of a function)")
+        raise EvaluationError(
+            f"benchmark {options.benchmark} needs --data, its table (synthetic: the name of a function)"
+        )
     make: Any = _KINDS[options.benchmark]
     try:
         bench = make(options.data, dataset=options.dataset) if options.dataset else make(options.data)
@@ -61,8 +63,12 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print_json({"metric": bench.reported, "trials": options.trials, "seeds": options.seeds, "algorithms": rows})
         return
-    print(f"{bench.reported} of the incumbent, {options.trials} trials, {options.seeds} seeds: mean (95 % of the seeds)")
-    for name, row in sorted(rows.items(), key=lambda item: item[1]["mean"], reverse=bench.metrics[bench.reported] == "max"):
+    print(
+        f"{bench.reported} of the incumbent, {options.trials} trials, {options.seeds} seeds: mean (95 % of the seeds)"
+    )
+    for name, row in sorted(
+        rows.items(), key=lambda item: item[1]["mean"], reverse=bench.metrics[bench.reported] == "max"
+    ):
         print(f"{name:26}{row['mean']:12.6g}  ({row['low']:.6g} to {row['high']:.6g})")
 
 

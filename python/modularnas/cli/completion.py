@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
         "completion",
         run,
         "print the completion script of a shell",
-        ['completion bash > ~/.local/share/bash-completion/completions/modularnas', 'completion zsh >> ~/.zshrc'],
+        ["completion bash > ~/.local/share/bash-completion/completions/modularnas", "completion zsh >> ~/.zshrc"],
     )
     command.add_argument("shell", choices=["bash", "zsh", "fish"])
 

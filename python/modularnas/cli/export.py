@@ -27,7 +27,10 @@ def add(commands: Any) -> None:
     command.add_argument("--out", default="best", help="the folder to write (default: %(default)s)")
     command.add_argument("--stage", help="the stage with its trained weights (default: the last that has some)")
     command.add_argument(
-        "--front", type=int, metavar="N", help="the N-th network of the search's front, from 0, with the supernet's weights"
+        "--front",
+        type=int,
+        metavar="N",
+        help="the N-th network of the search's front, from 0, with the supernet's weights",
     )
     command.add_argument("--json", action="store_true", help="for programs")
 
@@ -64,7 +67,11 @@ def _from_front(results: dict[str, Stored], n: int) -> Any:
         raise PipelineError(f"--front is {n}; the front has {len(front)} networks, from 0")
     constructed = _last(results, "supernet")
     trained = next(
-        (s for s in reversed(results.values()) if "weights" in s.outputs and "network" not in s.outputs and "accuracy" not in s.outputs),
+        (
+            s
+            for s in reversed(results.values())
+            if "weights" in s.outputs and "network" not in s.outputs and "accuracy" not in s.outputs
+        ),
         constructed,
     )
     supernet, example = load_supernet(constructed.value(("supernet",)), trained.value(("weights",)))

@@ -59,14 +59,18 @@ def study_facts(file: Path) -> dict[str, Any]:
     objectives = {row["metric"]: row["direction"] for row in json.loads(study["objectives"])}
     done = [t for t in trials if t["state"] == "complete" and all(t["values"].get(m) is not None for m in objectives)]
     constraints = {row["metric"]: (row["low"], row["high"]) for row in json.loads(study["constraints"])}
-    feasible = [t for t in done if all(_inside(t["values"].get(m), bounds) for m, bounds in constraints.items())] or done
+    feasible = [
+        t for t in done if all(_inside(t["values"].get(m), bounds) for m, bounds in constraints.items())
+    ] or done
     values = [[t["values"][metric] for metric in objectives] for t in feasible]
     front = [feasible[i] for i in pareto_front(values, list(objectives.values()))] if feasible else []
     metric, direction = next(iter(objectives.items()))
     incumbents: list[dict[str, Any]] = []
     for trial in feasible:
         value = trial["values"][metric]
-        if not incumbents or (value > incumbents[-1]["value"] if direction == "max" else value < incumbents[-1]["value"]):
+        if not incumbents or (
+            value > incumbents[-1]["value"] if direction == "max" else value < incumbents[-1]["value"]
+        ):
             incumbents.append({"number": trial["number"], "value": value})
     return {
         "algorithm": study["algorithm"],

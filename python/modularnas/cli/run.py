@@ -91,7 +91,9 @@ def _list(as_json: bool) -> None:
 
     table = {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in published().items()}
     if as_json:
-        print_json({name: {"description": data["description"], "stages": list(data["stages"])} for name, data in table.items()})
+        print_json(
+            {name: {"description": data["description"], "stages": list(data["stages"])} for name, data in table.items()}
+        )
         return
     for name, data in table.items():
         print(f"{name:22}{' '.join(data['description'].split())}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import numbers as numeric
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -40,7 +39,9 @@ def run(options: argparse.Namespace) -> None:
         return
     runs = [folder for path in options.paths for folder in _runs(Path(path))]
     if not runs:
-        raise StorageError(f"'{options.paths[0]}' is no run folder; expected one with pipeline.json, or a folder of such")
+        raise StorageError(
+            f"'{options.paths[0]}' is no run folder; expected one with pipeline.json, or a folder of such"
+        )
     if len(runs) == 1 and (first / "pipeline.json").is_file():
         _show_run(runs[0], options.json)
     else:
@@ -119,12 +120,14 @@ def _read_stage(folder: Path) -> dict[str, Any]:
 
 def numbers(result: Mapping[str, Any]) -> dict[str, float]:
     """The plain numbers of a result, also those of its `values`, rounded for reading."""
-    found = {}
+    found: dict[str, float] = {}
     for name, value in result.items():
         inner = value.items() if name in ("values", "hypervolumes") and isinstance(value, Mapping) else [(name, value)]
         for key, number in inner:
-            if isinstance(number, numeric.Real) and not isinstance(number, bool):
-                found[key] = float(f"{float(number):.6g}") if isinstance(number, float) else int(number)
+            if isinstance(number, float):
+                found[key] = float(f"{number:.6g}")
+            elif isinstance(number, int) and not isinstance(number, bool):
+                found[key] = number
     return found
 
 

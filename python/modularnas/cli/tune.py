@@ -29,8 +29,9 @@ def add(commands: Any) -> None:
         ],
     )
     command.epilog = (
-        f"The script gets --lr VALUE … and what stands after --, and prints its result as a line of JSON, such as\n"
-        f'{{"accuracy": 0.93}}, or by mn.report(accuracy=0.93). A function is called with lr=VALUE ….\n\n{command.epilog}'
+        "The script gets --lr VALUE … and what stands after --, and prints its result as a line of JSON, such as\n"
+        '{"accuracy": 0.93}, or by mn.report(accuracy=0.93). A function is called with lr=VALUE ….\n\n'
+        f"{command.epilog}"
     )
     command.add_argument("script", metavar="SCRIPT", help="train.py, any command in quotes, or file.py:function")
     command.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="further arguments of the script, after --")
@@ -38,7 +39,7 @@ def add(commands: Any) -> None:
         "--param",
         action="append",
         required=True,
-        help='NAME=log(low,high), real(low,high), int(low,high[,step]) or choice(a,b,…); once for each',
+        help="NAME=log(low,high), real(low,high), int(low,high[,step]) or choice(a,b,…); once for each",
     )
     command.add_argument(
         "--objective", action="append", default=[], metavar="NAME=max|min", help="the metric (default: accuracy=max)"

@@ -9,7 +9,7 @@ from modularnas.pipeline.execute import Task, execute
 
 
 def _end_with_the_parent() -> None:
-    sys.stdin.buffer.read()  # ends when the pipe's other side is closed, however that process ended
+    os.read(0, 1)  # ends when the pipe's other side is closed, however that process ended
     os._exit(1)
 
 

@@ -24,7 +24,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ class _Reader:
             return STAGES[run]
         if ":" not in run:
             self._fail(at, f"'{run}' is no ready stage{near(run, STAGES)}, nor 'module:function' or 'file.py:function'")
-        place = self._beside(run)
+        place = str(self._beside(run))
         try:
             resolve(place)
         except PipelineError as error:
@@ -226,7 +226,7 @@ def _fits(value: Any, annotation: Any) -> bool:
     kinds = origin or annotation
     if isinstance(kinds, type) and issubclass(kinds, Mapping):
         return isinstance(value, dict)
-    if isinstance(kinds, type) and issubclass(kinds, (list, tuple, typing.Sequence)):  # type: ignore[arg-type]
+    if isinstance(kinds, type) and issubclass(kinds, Sequence):
         return isinstance(value, list)
     return True
 
@@ -285,8 +285,9 @@ def _load_yaml(path: Path, lines: dict[tuple[Any, ...], int]) -> Any:
                 line = key_node.start_mark.line + 1
                 if isinstance(key, (list, dict)) or key in found:
                     raise PipelineError(f"{path}, line {line}: the key '{key}' is there twice")
-                lines[(*at, key)] = line
-                found[key] = data(value_node, (*at, key))
+                inside = (*at, key)
+                lines[inside] = line
+                found[key] = data(value_node, inside)
             return found
         if isinstance(node, yaml.SequenceNode):
             return [data(part, (*at, i)) for i, part in enumerate(node.value)]

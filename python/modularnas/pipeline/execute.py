@@ -151,20 +151,17 @@ def _in_process(task: Task) -> None:
         description = json.dumps(asdict(task))
     except TypeError as error:
         raise PipelineError(f"stage '{task.name}' has arguments that cannot go to another process: {error}") from error
-    with open(task.folder / "log.txt", "ab") as log:
-        # Its standard input is a pipe from here: it ends when we do.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "modularnas.pipeline", description],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            close_fds=False,  # it inherits the lock of the run folder
-        )
+    command = [sys.executable, "-m", "modularnas.pipeline", description]
+    with (
+        open(task.folder / "log.txt", "ab") as log,
+        # Its standard input is a pipe from here: it ends when we do. It inherits the lock of the run folder.
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, close_fds=False) as process,
+    ):
         try:
             status = process.wait()
-        finally:
-            if process.poll() is None:
-                process.terminate()
+        except BaseException:
+            process.terminate()
+            raise
     if status != 0:
         lines = (task.folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         reason = lines[-1] if status > 0 and lines else f"it was killed by signal {-status}"

@@ -48,8 +48,8 @@ class Pipeline:
         >>> pipeline.run("out")["train"]["accuracy"]
         0.8
         >>> print(pipeline.plan("out"))
-        search  search()                    done
-        train   train(point=search.best)    done
+        search  done  search()
+        train   done  train(point=search.best)
     """
 
     def __init__(self, stages: Mapping[str, Stage], *, name: str = "pipeline") -> None:
@@ -159,21 +159,18 @@ class Pipeline:
                     done[name], state = stored, "done"
                 elif stored is not None:
                     state = "to run again: it changed"
-            rows.append((name, repr(stage).removeprefix("Stage(").removesuffix(")"), state))
+            rows.append((name, state, stage.call()))
         return _table(rows)
 
     def svg(self, out: str | Path | None = None) -> str:
         """A picture of the graph as SVG; with a run folder, done stages are filled."""
         order = self.check()
         done = {n for n in order if out is not None and read_result(Path(out, "stages", n)) is not None}
-        edges = {
-            name: {
-                needed: [".".join(s[1:]) for s in stage.inputs.values() if s[0] == needed and len(s) > 1]
-                for needed in stage.needs
-            }
-            for name, stage in self.stages.items()
-        }
-        return draw(order, edges, {name: stage.label for name, stage in self.stages.items()}, done)
+        lines = {}
+        for name, stage in self.stages.items():
+            sources = [f"{argument} ← {'.'.join(source)}" for argument, source in stage.inputs.items()]
+            lines[name] = ([] if stage.label == name else [f"runs {stage.label}"]) + sources
+        return draw(order, {name: stage.needs for name, stage in self.stages.items()}, lines, done)
 
     def _repr_svg_(self) -> str:
         return self.svg()
@@ -342,6 +339,5 @@ def _plain(value: Any) -> Any:
 
 
 def _table(rows: list[tuple[str, str, str]]) -> str:
-    calls = [call.replace(", ", "(", 1) + ")" if ", " in call else f"{call}()" for _, call, _ in rows]
-    first, second = max(len(row[0]) for row in rows), max(map(len, calls))
-    return "\n".join(f"{row[0]:{first}}  {call:{second}}    {row[2]}" for row, call in zip(rows, calls, strict=True))
+    first, second = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
+    return "\n".join(f"{name:{first}}  {state:{second}}  {call}" for name, state, call in rows)

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import inspect
 import json
+import re
 import sys
 import types
 import typing
@@ -51,7 +52,7 @@ class Stage:
         >>> def train(point, epochs):
         ...     return {"accuracy": 0.1 * epochs * point["width"]}
         >>> mn.Stage(train, inputs={"point": "search.best"}, arguments={"epochs": 3})
-        Stage(train, point=search.best, epochs=3)
+        <Stage: train(point=search.best, epochs=3)>
     """
 
     def __init__(
@@ -78,10 +79,11 @@ class Stage:
             raise PipelineError(f"{self.label}: '{twice[0]}' is both an input and an argument")
         try:
             self._parameters = dict(inspect.signature(function).parameters)
+            takes_all = any(p.kind is p.VAR_KEYWORD for p in self._parameters.values())
         except (TypeError, ValueError):  # a builtin that does not say
-            self._parameters = {}
+            self._parameters, takes_all = {}, True
         given = [*self.inputs, *self.arguments]
-        if self._parameters and not any(p.kind is p.VAR_KEYWORD for p in self._parameters.values()):
+        if not takes_all:
             for argument in given:
                 if argument not in self._parameters:
                     raise PipelineError(f"{self.label} has no argument '{argument}'{near(argument, self._parameters)}")
@@ -120,14 +122,18 @@ class Stage:
             n for n, p in self._parameters.items() if p.default is p.empty and p.kind not in kinds and n not in given
         ]
 
-    def __repr__(self) -> str:
+    def call(self) -> str:
+        """What is called with what, as text."""
         parts = [f"{argument}={'.'.join(source)}" for argument, source in self.inputs.items()]
         parts += [f"{argument}={value!r}" for argument, value in self.arguments.items()]
-        return f"Stage({', '.join([self.label, *parts])})"
+        return f"{self.label}({', '.join(parts)})"
+
+    def __repr__(self) -> str:
+        return f"<Stage: {self.call()}>"
 
 
 def fingerprint(function: Any) -> str:
-    """A hash of what a function does: its code, defaults, constant surroundings, and the functions of its file it calls.
+    """A hash of what a function does: its code, defaults, constant surroundings, and what it calls of its own file.
 
     Moving a function, or comments in it, change nothing. Lists, dicts and objects around it are not looked at: what a
     result depends on should be an argument.
@@ -174,7 +180,10 @@ def _names(part: types.CodeType) -> list[str]:
 
 
 def _content(value: Any) -> Any:
-    """An argument as its content; objects that are no data count by what they are."""
+    """An argument as its content; objects that are no data count by what they are, files of functions by their text."""
+    if isinstance(value, str) and re.fullmatch(r".+\.py:\w+", value) and Path(value.rpartition(":")[0]).is_file():
+        text = Path(value.rpartition(":")[0]).read_bytes()
+        return [value.rpartition("/")[2], hashlib.sha256(text).hexdigest()]
     if callable(value):
         return fingerprint(value)
     if isinstance(value, Path):

@@ -57,7 +57,9 @@ class Tunable:
         decisions: Mapping[str, _core.Decision],
     ) -> None:
         if not spaces and not decisions:
-            raise SpaceError("mn.tune is given nothing to tune; name arguments, such as lr=mn.real(1e-4, 1e-1, log=True)")
+            raise SpaceError(
+                "mn.tune is given nothing to tune; name arguments, such as lr=mn.real(1e-4, 1e-1, log=True)"
+            )
         parameters = inspect.signature(function).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         for name in decisions:
@@ -76,6 +78,7 @@ class Tunable:
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the function returns."""
         return self.function(*args, **kwargs)
 
     def search(
@@ -97,8 +100,8 @@ class Tunable:
         Args:
             trials: how many evaluations in all, those of a stored study included.
             algorithm: a name, or one of `mn.search`.
-            objectives: metric to `"max"` or `"min"`, for a function that returns a dict; None: what it returns, `value`,
-                is maximised.
+            objectives: metric to `"max"` or `"min"`, for a function that returns a dict; None: what it returns is
+                `value`, and maximised.
             storage: a file that the study goes on in.
             seed: of everything random in the study.
             arguments: further arguments of the function, the same in every trial.

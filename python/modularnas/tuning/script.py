@@ -1,4 +1,4 @@
-"""Tuning a script that nobody edits: every trial is a run of it with arguments, the metric is the last that it prints."""
+"""Tuning a script that nobody edits: a trial is a run of it with arguments, the metric is the last it prints."""
 
 from __future__ import annotations
 
@@ -117,7 +117,9 @@ class Script:
             return Failed(f"ended with {process.returncode}: {last}")
         if not found:
             names = ", ".join(self.metrics)
-            return Failed(f'printed no line of JSON with {names}, such as {{"{self.metrics[0]}": 0.9}}; its last: {last}')
+            return Failed(
+                f'printed no line of JSON with {names}, such as {{"{self.metrics[0]}": 0.9}}; its last: {last}'
+            )
         return found
 
     def _keep(self, number: int, command: list[str], lines: list[str]) -> None:

@@ -33,8 +33,8 @@ def derive(
         supernet: from `construct`.
         point: an architecture, such as `search.best`.
         weights: of the supernet, to be inherited; None: the network starts from new ones.
-        arguments: other arguments of the model's function, for a larger network of the same architecture; it starts from
-            new weights.
+        arguments: other arguments of the model's function, for a larger network of the same architecture; it starts
+            from new weights.
 
     Returns:
         `network`, its description, for the other stages; `weights`; `costs`: `params`, `macs`, `activation_bytes`.

@@ -12,6 +12,7 @@ from modularnas.pareto import hypervolume, pareto_front
 
 __all__ = ["Compared", "pareto"]
 
+
 class Compared(TypedDict):
     """Fronts side by side."""
 
@@ -69,7 +70,9 @@ def _draw(path: Path, searches: dict[str, Any], fronts: dict[str, Any], metrics:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     y, x = metrics
-    for color, (name, trials) in zip(("tab:blue", "tab:orange", "tab:green", "tab:red"), searches.items(), strict=False):
+    for color, (name, trials) in zip(
+        ("tab:blue", "tab:orange", "tab:green", "tab:red"), searches.items(), strict=False
+    ):
         axes.scatter([t["values"][x] for t in trials], [t["values"][y] for t in trials], s=9, alpha=0.3, color=color)
         front = [(t["values"][x], t["values"][y]) for t in fronts[name]]
         axes.step(*zip(*front, strict=True), where="post", color=color, marker="o", markersize=3, label=name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import torch
@@ -60,12 +60,7 @@ class Pictures:
         batch_size: int = 64,
         device: str = "cpu",
     ) -> None:
-        if data == "digits":
-            pictures = demo.load_digits()
-        elif data == "cifar10" and path is not None:
-            pictures = demo.load_cifar10(Path(path), n_train, n_valid, image_size)
-        else:
-            raise PipelineError(f"data is {data!r} and path is {path!r}; expected digits, or cifar10 and its path")
+        pictures = _load(data, path, n_train, n_valid, image_size)
         self.parts = {
             "train": _first(pictures.train, n_train),
             "valid": _first(pictures.valid, n_valid),
@@ -98,6 +93,15 @@ class Pictures:
             for x, y in self.batches(part):
                 right += int((net(x).argmax(1) == y).sum())
         return {"accuracy": right / len(self.parts[part][1])}
+
+
+@functools.lru_cache(maxsize=1)  # stages in one process load once
+def _load(data: str, path: str | None, n_train: int | None, n_valid: int, image_size: int) -> demo.Pictures:
+    if data == "digits":
+        return demo.load_digits()
+    if data == "cifar10" and path is not None:
+        return demo.load_cifar10(path, n_train, n_valid, image_size)
+    raise PipelineError(f"data is {data!r} and path is {path!r}; expected digits, or cifar10 and its path")
 
 
 def _first(part: tuple[Tensor, Tensor], n: int | None) -> tuple[Tensor, Tensor]:

@@ -57,7 +57,7 @@ def train(
 
     def step(batch: Any) -> Tensor:
         loss = task.loss(net, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     losses = run_epochs(

@@ -66,15 +66,13 @@ def tune(
 
         def step(batch: Any) -> Tensor:
             loss = task.loss(net, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             return loss
 
         run_epochs(net, task, epochs, step, None, None, **{"lr": 0.02, **point})
         return task.score(net.eval(), "valid")
 
-    study = Study(
-        space, create(algorithm, **(settings or {})), {metric: "max"}, storage=folder / "study.db", seed=seed
-    )
+    study = Study(space, create(algorithm, **(settings or {})), {metric: "max"}, storage=folder / "study.db", seed=seed)
     study.optimize(evaluate, trials=trials, progress=False)
     best = study.best_trial
     rows = [{"point": dict(trial.point), "values": trial.values} for trial in study.trials]
