@@ -552,7 +552,7 @@ impl PyTrial {
 
     /// Metric and value of what was measured.
     fn measured(&self) -> Vec<(String, f64)> {
-        let (Some(Outcome::Complete(found) | Outcome::Pruned(found))) = &self.trial.outcome else {
+        let Some(Outcome::Complete(found) | Outcome::Pruned(found)) = &self.trial.outcome else {
             return Vec::new();
         };
         let names = self.desk.names();
@@ -690,7 +690,6 @@ impl PyTrial {
         Ok(desk.trial(Trial { id, point, fidelity, parent, outcome }))
     }
 
-    #[getter]
     /// Its number in the study, from 0.
     #[getter]
     fn number(&self) -> TrialId {
