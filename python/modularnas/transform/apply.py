@@ -94,12 +94,13 @@ def _supernet(
     # and a failure leaves an in-place model as it was.
     switches: list[list[tuple[Any, Sequence[Any]]]] = [[] for _ in plan.space.decisions]
     costs: dict[str, dict[str, dict[str, int]]] = {}
+    known: dict[Any, dict[str, int]] = {}
     placed: dict[nn.Module, nn.Module] = {}
     for action in plan.actions:
         path = action["path"]
         if action["action"] == "choice":
             given = model.get_submodule(path)
-            mixed, costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced)
+            mixed, costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced, known)
             mixed.train(given.training)
             placed[given] = mixed
             switches[action["decision"]].append((mixed, range(len(action["candidates"]))))
@@ -274,7 +275,12 @@ def _check_conditions(plan: _core.RewritePlan, traced: Trace) -> None:
 
 
 def _mixed_op(
-    model: nn.Module, path: str, names: list[str], builds: dict[str, Build | None], traced: Trace
+    model: nn.Module,
+    path: str,
+    names: list[str],
+    builds: dict[str, Build | None],
+    traced: Trace,
+    known: dict[Any, dict[str, int]],
 ) -> tuple[MixedOp, dict[str, dict[str, int]]]:
     given = model.get_submodule(path)
     calls = traced.calls.get(path)
@@ -304,7 +310,11 @@ def _mixed_op(
                 f"candidate '{name}' of '{path}' is a {type(candidate).__name__}; expected a torch.nn.Module"
             )
         candidate = candidate.to(device=device, dtype=dtype)
-        costs[name] = _fit(candidate, f"candidate '{name}' of '{path}'", calls, device)
+        # What a placeholder of the same shape was given before fits here too, at the same cost.
+        alike = None if slot._given else (build, str(slot), slot.bias, str([(c.args, c.kwargs) for c in calls]))
+        costs[name] = known.get(alike) or _fit(candidate, f"candidate '{name}' of '{path}'", calls, device)
+        if alike is not None:
+            known[alike] = costs[name]
         modules.append(candidate)
     return MixedOp(names, modules), costs
 
