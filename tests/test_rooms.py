@@ -51,6 +51,8 @@ PYTHON = {
     "progress": {"study"},
     "study": {"errors", "progress"},
     "testing": set(),
+    "train": {"errors"},
+    "tasks": {"errors", "evaluate", "search", "spaces", "study", "train", "transform", "__version__"},
     "demo": {"errors", "evaluate", "rules", "search", "study", "transform"},
     "cli": {"errors", "demo", "ops", "search", "__version__"},
     "benchmarks": {"errors", "search"},

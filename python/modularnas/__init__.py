@@ -19,7 +19,7 @@ from modularnas._torch import check_torch
 
 check_torch()  # before the native module is loaded
 
-from modularnas import benchmarks, evaluate, ops, search, spaces  # noqa: E402
+from modularnas import benchmarks, evaluate, ops, search, spaces, train  # noqa: E402
 from modularnas._core import (  # noqa: E402
     Decision,
     Point,
@@ -50,6 +50,7 @@ from modularnas.outcome import Failed, Pruned  # noqa: E402
 from modularnas.pareto import hypervolume, pareto_front, pareto_ranks  # noqa: E402
 from modularnas.study import Study  # noqa: E402
 from modularnas.transform import Supernet, derive, export, load_export, rewrite, rules  # noqa: E402
+from modularnas import tasks  # noqa: E402  isort: skip (a user of all the others)
 
 Mapping.register(Point)
 
@@ -93,4 +94,6 @@ __all__ = [
     "search",
     "spaces",
     "subset",
+    "tasks",
+    "train",
 ]

@@ -6,6 +6,7 @@ one and import it here. The room knows `transform` and `ops`; no algorithm, no e
 
 from modularnas.spaces import (
     audio_resnet34,
+    ctr_branches,
     darts,
     enas,
     mobilenet_v2,
@@ -29,6 +30,7 @@ from modularnas.spaces.registry import create, names, register
 __all__ = [
     "audio_resnet34",
     "create",
+    "ctr_branches",
     "darts",
     "enas",
     "mobilenet_v2",
