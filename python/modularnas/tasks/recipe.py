@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modularnas import __version__, evaluate, search, spaces
+from modularnas import evaluate, search, spaces
+from modularnas._core import __version__
 from modularnas.errors import ModularNASError
 from modularnas.study import Study
 from modularnas.train.fit import Fit, Metric, fit, measure

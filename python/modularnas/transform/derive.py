@@ -6,6 +6,7 @@ parameters come from the weight map of the native half. Nothing is initialised t
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,8 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
     for parameter in supernet.model.parameters():
         if id(parameter) not in memo:
             memo[id(parameter)] = _copied(parameter, parameter, share)
-    net, gone = _copy(supernet, codes, memo)
+    with contextlib.nullcontext() if supernet.relaxed is None else supernet.relaxed.whole():
+        net, gone = _copy(supernet, codes, memo)
     for part in supernet._parts.values():
         # An elastic module inside a candidate that was not chosen, or a block that was left out, has no copy.
         copied = memo.get(id(part))
