@@ -19,7 +19,7 @@ from modularnas._torch import check_torch
 
 check_torch()  # before the native module is loaded
 
-from modularnas import benchmarks, evaluate, ops, search  # noqa: E402
+from modularnas import benchmarks, evaluate, ops, search, train, transform  # noqa: E402
 from modularnas._core import (  # noqa: E402
     Decision,
     Point,
@@ -92,4 +92,6 @@ __all__ = [
     "rules",
     "search",
     "subset",
+    "train",
+    "transform",
 ]

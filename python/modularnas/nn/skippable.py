@@ -28,6 +28,10 @@ class Skippable(nn.Module):
         self.active = True
         self._output = tree_map(lambda leaf: _Input() if isinstance(leaf, Tensor) else leaf, output)
 
+    def activate(self, present: bool) -> None:
+        """Says whether the block is part of the network."""
+        self.active = present
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the block returns, or its first input in the same form."""
         if self.active:

@@ -57,7 +57,11 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
     for cut in supernet._plan.cuts:
         path, name = cut["holders"][0]
         whole[f"{path}.{name}" if path else name] = supernet._parts[path].whole(name)
-    for path, kept in supernet._plan.slice(point, whole).items():
+    matrices: dict[str, torch.Tensor] = {}
+    for path, part in supernet._parts.items():
+        for name, parameter in part.matrices().items():
+            matrices[f"{path}.{name}" if path else name] = parameter
+    for path, kept in supernet._plan.slice(point, {**whole, **matrices}).items():
         memo[id(whole[path])] = _copied(kept, whole[path], share)
     for parameter in supernet.model.parameters():
         if id(parameter) not in memo:
@@ -67,8 +71,7 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
         # An elastic module inside a candidate that was not chosen, or a block that was left out, has no copy.
         copied = memo.get(id(part))
         if copied is not None:
-            copied.activate(codes)
-            restore(copied)
+            restore(copied, codes)
     _remove(net, gone)
     net = _plain(net)
     net.__dict__[ARCHITECTURE] = {
