@@ -15,10 +15,11 @@ from modularnas.search import algorithms
 from modularnas.search.algorithm import Algorithm
 from modularnas.search.algorithms import *  # noqa: F403
 from modularnas.search.exact import Solution, exact, exact_sweep
+from modularnas.search.hill_climbing import HillClimbing
 from modularnas.search.human import Human
 from modularnas.search.model_based import ModelBased
 
-__all__ = ["Algorithm", "Human", "Solution", "create", "exact", "exact_sweep", "names", *algorithms.__all__]
+__all__ = ["Algorithm", "HillClimbing", "Human", "Solution", "create", "exact", "exact_sweep", "names", *algorithms.__all__]
 
 _CLASSES: dict[str, type[Algorithm]] = {
     cls.name: cls for cls in (*(getattr(algorithms, name) for name in algorithms.__all__), Human, ModelBased)

@@ -10,7 +10,7 @@ from modularnas.transform.apply import rewrite
 from modularnas.transform.derive import derive
 from modularnas.transform.export import export, load_export
 from modularnas.transform.state import (
-    Inherited,
+    Match,
     Morphisms,
     average,
     deepen,
@@ -24,7 +24,7 @@ from modularnas.transform.state import (
 from modularnas.transform.supernet import Supernet
 
 __all__ = [
-    "Inherited",
+    "Match",
     "Morphisms",
     "Supernet",
     "average",

@@ -104,6 +104,7 @@ def _supernet(
 ) -> Supernet:
     """Puts into a model, in place, what a plan opens."""
     _check_conditions(plan, traced)
+    order = {path: model.get_submodule(path) for path in traced.calls}
     # Built before anything is put in place, so that a candidate that contains the replaced class is not opened itself,
     # and a failure leaves an in-place model as it was.
     switches: list[Any] = [None] * len(plan.actions)
@@ -135,7 +136,7 @@ def _supernet(
     for given in reversed([module for module in model.modules() if module in placed]):
         model = _put(model, given, placed[given])
     inside = _inside(model, switches, parts) if mode == "masked" else []
-    return Supernet(model, plan, switches, parts, costs, mode=mode, inside=inside)
+    return Supernet(model, plan, switches, parts, costs, mode=mode, inside=inside, order=order)
 
 
 def _inside(

@@ -14,7 +14,7 @@ import torch
 from torch import fx, nn
 
 from modularnas.errors import NetworkError
-from modularnas.nn import MixedOp, Skippable, restore
+from modularnas.nn import MixedOp, Skippable, publish, restore
 from modularnas.transform.source import OneLevelTracer, untyped
 
 if TYPE_CHECKING:
@@ -52,6 +52,17 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
         raise NetworkError(f"derive is given a {type(supernet).__name__}; expected a supernet from mn.rewrite")
     point = supernet.space.point(point)
     codes = supernet.space.indices([point])[0].tolist()
+    active = supernet._codes
+    if supernet._private:
+        supernet._switch(codes)  # whose statistics are the ones to copy
+    try:
+        return _derived(supernet, point, codes, share)
+    finally:
+        if supernet._private:
+            supernet._switch(active)
+
+
+def _derived(supernet: Supernet, point: Any, codes: list[int], share: bool) -> nn.Module:
     memo: dict[int, Any] = {}
     whole: dict[str, torch.Tensor] = {}
     for cut in supernet._plan.cuts:
@@ -72,6 +83,9 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
         copied = memo.get(id(part))
         if copied is not None:
             restore(copied, codes)
+    for norm, _ in supernet._private:
+        if id(norm) in memo:
+            publish(memo[id(norm)])
     _remove(net, gone)
     net = _plain(net)
     net.__dict__[ARCHITECTURE] = {

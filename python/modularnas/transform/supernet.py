@@ -8,6 +8,7 @@ thing that a backward runs, makes that path active until the backward ends.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd import Variable
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 
 from modularnas import _core
 from modularnas.errors import SpaceError
-from modularnas.nn import Elastic, MixedOp
+from modularnas.nn import Elastic, MixedOp, privatise, select
 from modularnas.nn.masked import PRESENT
 from modularnas.train.strategy import Strategy, named
 from modularnas.transform.every_gradient import every_gradient
@@ -51,6 +53,7 @@ class Supernet(nn.Module):
         *,
         mode: str = "sliced",
         inside: Sequence[tuple[Elastic, Sequence[tuple[int, Sequence[bool]]]]] = (),
+        order: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.mode = mode
@@ -64,6 +67,8 @@ class Supernet(nn.Module):
             for decision in part.decisions:
                 self._cut_by[decision].append(path)
         self._inside = list(inside)  # masked norms that are part of the network only for some codes of decisions
+        self._order = dict(order or {})  # the modules of the given model by path, as they ran
+        self._private: list[tuple[nn.Module, list[tuple[int, int]]]] = []  # norms: (decision, number of its codes)
         self._costs = costs  # of the candidates, by path and name
         self._space = plan.with_costs(costs)
         self._codes: tuple[int, ...] = (-2,) * len(self._switches)
@@ -119,6 +124,41 @@ class Supernet(nn.Module):
             present = all(codes[decision] >= 0 and flags[codes[decision]] for decision, flags in regions)
             norm.register_buffer(PRESENT, torch.tensor(present, device=_device(norm)), persistent=False)
         self._codes = tuple(codes)
+        self._select()
+
+    def _select(self) -> None:
+        """Every norm with statistics for each choice uses those of the active point."""
+        for norm, key in self._private:
+            row = 0
+            for decision, n in key:
+                row = row * n + max(self._codes[decision], 0)
+            select(norm, row)
+
+    def private_batch_norm(self) -> Supernet:
+        """Gives every batch norm running statistics of its own for each choice that it sees; call it before training.
+
+        Switchable batch normalisation (Yu et al. 2018, arXiv 1812.08928, section 3.2). The choices are those of the
+        norm itself and of the last layer before it: width, kernel size, op; norms of candidate ops are their own
+        anyway. What lies further above still mixes. `mn.evaluate.SharedWeights(batch_norm="private")` uses them.
+        """
+        if self._private:
+            return self
+        own: dict[str, set[int]] = {path: set(part.decisions) for path, part in self._parts.items()}
+        for action in self._plan.actions:
+            if action["action"] in ("choice", "kernel"):
+                own.setdefault(action["path"], set()).add(action["decision"])
+        before: set[int] = set()
+        for path, module in self._order.items():
+            if isinstance(module, _BatchNorm) and module.track_running_stats:
+                decisions = sorted(own.get(path, set()) | before)
+                choices = [self.space.decisions[decision].choices for decision in decisions]
+                key = [(decision, len(c)) for decision, c in zip(decisions, choices, strict=True) if c is not None]
+                privatise(module, prod(n for _, n in key))
+                self._private.append((module, key))
+            elif path in own or module._parameters:
+                before = own.get(path, set())
+        self._select()
+        return self
 
     def sampling(self, policy: str | Strategy | None, seed: int = 0, **settings: Any) -> Supernet:
         """Draws a path by itself in every forward in train mode, so that an existing loop trains all choices.
@@ -247,6 +287,11 @@ class Supernet(nn.Module):
     def report(self) -> Report:
         """What can vary and what cannot, and why; text, and HTML in a notebook."""
         return Report(self)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        super()._apply(fn, recurse)
+        self._select()  # a row that was moved alone is no part of its table any more
+        return self
 
     def get_extra_state(self) -> Tensor:
         """The step of the sampling, as a tensor (tools expect tensors in a `state_dict`)."""

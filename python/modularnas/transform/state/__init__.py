@@ -6,7 +6,7 @@ a copy and is checked on the example before it is given back. One morphism is on
 
 from modularnas.transform.state.average import average
 from modularnas.transform.state.deepen import deepen
-from modularnas.transform.state.inherit import Inherited, inherit
+from modularnas.transform.state.inherit import Match, inherit
 from modularnas.transform.state.morphisms import Morphisms
 from modularnas.transform.state.reinitialise import reinitialise
 from modularnas.transform.state.skip import insert_skip, remove_skip
@@ -14,7 +14,7 @@ from modularnas.transform.state.sort import sort_channels
 from modularnas.transform.state.widen import widen
 
 __all__ = [
-    "Inherited",
+    "Match",
     "Morphisms",
     "average",
     "deepen",

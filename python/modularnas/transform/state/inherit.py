@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from modularnas import _core
 from modularnas.transform.state.tensors import tensors
 
-__all__ = ["Inherited", "inherit"]
+__all__ = ["Match", "inherit"]
 
 
-class Inherited(NamedTuple):
+class Match(NamedTuple):
     """Where a tensor came from: its path in the child, the parent's, and which part of it was copied."""
 
     to: str
@@ -22,7 +22,7 @@ class Inherited(NamedTuple):
     part: float
 
 
-def inherit(net: nn.Module, parent: nn.Module | Mapping[str, Tensor]) -> list[Inherited]:
+def inherit(net: nn.Module, parent: nn.Module | Mapping[str, Tensor]) -> list[Match]:
     """Gives a network what fits of its parent's weights, in place; says what came from where.
 
     A tensor inherits from the one of the same path, else from the most similar unused one of the same name; of
@@ -36,7 +36,7 @@ def inherit(net: nn.Module, parent: nn.Module | Mapping[str, Tensor]) -> list[In
         >>> parent = nn.Sequential(nn.Conv2d(3, 8, 5), nn.ReLU())
         >>> child = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
         >>> mn.transform.inherit(child, parent)
-        [Inherited(to='0.bias', source='0.bias', part=1.0), Inherited(to='0.weight', source='0.weight', part=1.0)]
+        [Match(to='0.bias', source='0.bias', part=1.0), Match(to='0.weight', source='0.weight', part=1.0)]
         >>> torch.equal(child[0].weight, parent[0].weight[:4, :, 1:4, 1:4])
         True
     """
@@ -46,4 +46,4 @@ def inherit(net: nn.Module, parent: nn.Module | Mapping[str, Tensor]) -> list[In
     with torch.no_grad():
         for path, tensor in changed.items():
             own[path].copy_(tensor)
-    return [Inherited(*match) for match in matches]
+    return [Match(*match) for match in matches]
