@@ -70,7 +70,6 @@ def both(net, rules, x):
 CASES = {
     "batch norm": (convs, [width(0.5, 0.75, 1.0), kernel_size(3, 5)], X),
     "group norm": (lambda: convs(lambda n: nn.GroupNorm(4, n)), [width(0.5, 1.0), kernel_size(3, 5)], X),
-    "instance norm": (lambda: convs(lambda n: nn.InstanceNorm2d(n, affine=True)), [width(0.5, 1.0)], X),
     "batch norm without scale": (lambda: convs(lambda n: nn.BatchNorm2d(n, affine=False)), [width(0.5, 1.0)], X),
     "layer norm": (transformer, [width(0.5, 1.0)], torch.randn(4, 5, 6)),
     "rms norm": (lambda: transformer(nn.RMSNorm), [width(0.5, 1.0)], torch.randn(4, 5, 6)),

@@ -313,7 +313,7 @@ def follow(module: Any, given: Mapping[str, Any], sizes: Mapping[str, Sequence[i
         changed["embedding_dim"] = weight[1]
     elif isinstance(module, nn.PReLU) and weight is not None:
         changed["num_parameters"] = weight[0]
-    elif isinstance(module, _NormBase):
+    elif isinstance(module, _NormBase) and sizes:
         changed["num_features"] = next(iter(sizes.values()))[0]
     elif isinstance(module, nn.GroupNorm) and weight is not None:
         changed["num_channels"] = weight[0]

@@ -114,29 +114,42 @@ class Masked(Elastic):
 class MaskedNorm(Masked):
     """A norm whose running statistics stay where a channel is left out, or the whole norm is."""
 
+    @classmethod
+    def members(cls, given: type[nn.Module]) -> dict[str, Any]:
+        """Statistics that a forward may write into."""
+        return {name: property(lambda self, name=name: self.part(name)) for name in STATISTICS}
+
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
         """As the given class's; zero where a channel is left out."""
-        kept = {name: self.mask(name) for name in ("running_mean", "running_var", "num_batches_tracked")}
-        present = self._buffers.get(PRESENT)  # type: ignore[attr-defined]
+        kept, present = self.mask("running_mean"), self._buffers.get(PRESENT)  # type: ignore[attr-defined]
         if self.training and self.track_running_stats:  # type: ignore[attr-defined]
-            before = {name: self.whole(name).clone() for name in kept if self.whole(name) is not None}
-            out: Tensor = super().forward(input)  # type: ignore[misc]
+            copies = {name: self.whole(name).clone() for name in STATISTICS}
+            self.__dict__["_copies"] = copies
+            try:
+                out: Tensor = super().forward(input)  # type: ignore[misc]
+            finally:
+                self.__dict__["_copies"] = {}
             with torch.no_grad():
-                for name, old in before.items():
-                    mask = kept[name] if present is None else present if kept[name] is None else kept[name] & present
-                    if mask is not None:
-                        self.whole(name).copy_(torch.where(mask, self.whole(name), old))
+                for name, copy in copies.items():
+                    old, mask = self.whole(name), kept if copy.dim() else None
+                    mask = present if mask is None else mask if present is None else mask & present
+                    old.copy_(copy if mask is None else torch.where(mask, copy, old))
         else:
             out = super().forward(input)  # type: ignore[misc]
-        mask = kept["running_mean"]
-        if mask is None or self.affine:  # type: ignore[attr-defined]
+        if kept is None or self.affine:  # type: ignore[attr-defined]
             return out
-        return torch.where(mask.view(-1, *[1] * (out.dim() - 2)), out, 0.0)
+        return torch.where(kept.view(-1, *[1] * (out.dim() - 2)), out, 0.0)
 
     def part(self, name: str) -> Tensor:
         """Statistics whole; their channels that are left out are multiplied by zero."""
-        return super().part(name) if name in ("weight", "bias") else self.whole(name)
+        if name in STATISTICS:
+            copy: Tensor | None = self.__dict__.get("_copies", {}).get(name)
+            return self.whole(name) if copy is None else copy
+        return super().part(name)
 
+
+#: The buffers of a norm with running statistics.
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 #: Of a norm inside of a block or candidate: whether that is part of the network.
 PRESENT = f"{MASK}present"

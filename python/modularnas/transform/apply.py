@@ -23,7 +23,7 @@ from modularnas.transform.rules.rule import Rule
 from modularnas.transform.supernet import Supernet
 from modularnas.transform.trace import Call, Example, Trace, call_arguments, evaluating, on_meta, trace
 
-__all__ = ["layout", "rewrite"]
+__all__ = ["channel_layout", "rewrite"]
 
 
 def rewrite(
@@ -376,7 +376,7 @@ def _slot(given: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -
         slot = given
     else:
         inside, outside = _channels(given, input_shape, output_shape)
-        layout = layout(given, input_shape, output_shape)
+        layout = channel_layout(given, input_shape, output_shape)
         stride = _stride(given, input_shape, output_shape) if layout == "channels" else 1
         if layout == "features":
             inside, outside = input_shape[-1], output_shape[-1]
@@ -389,7 +389,7 @@ def _slot(given: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -
     return slot
 
 
-def layout(
+def channel_layout(
     given: nn.Module, input_shape: torch.Size, output_shape: torch.Size
 ) -> Literal["channels", "features", "fields"]:
     """Where a module's place has its channels. `(N, C, L)` and `(N, L, D)` look alike, so its layers decide."""

@@ -17,7 +17,7 @@ from torch.nn.utils import skip_init
 
 from modularnas import _core
 from modularnas.errors import NetworkError
-from modularnas.transform.apply import layout
+from modularnas.transform.apply import channel_layout
 from modularnas.transform.state.tensors import check_same, readable
 from modularnas.transform.trace import Example, Trace, call_arguments, evaluating
 
@@ -80,7 +80,7 @@ def deepen(
         raise NetworkError(f"'{after}' returns different numbers of channels; a layer has no place after it")
     call = traced.calls[after][0]
     assert call.input_shape is not None
-    features = outputs[0].dim() == 2 or layout(modules[after], call.input_shape, outputs[0].shape) != "channels"
+    features = outputs[0].dim() == 2 or channel_layout(modules[after], call.input_shape, outputs[0].shape) != "channels"
     if norm == "auto":
         norm = not features and any(isinstance(module, _BatchNorm) for module in modules.values())
     layer = _identity(outputs, features, kernel_size, norm)
