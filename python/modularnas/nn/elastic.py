@@ -126,7 +126,14 @@ class Elastic:
                 tensor = tensor.narrow(dim, *index)
             else:
                 tensor = tensor.index_select(dim, index.to(tensor.device))
-        return tensor
+        mask = self.__dict__["_masks"].get(name)
+        return tensor if mask is None else tensor * mask
+
+    def weigh(self, name: str, mask: Tensor | None) -> None:
+        """Multiplies what stays of a parameter with a mask that fits it, until None takes the mask away."""
+        masks: dict[str, Tensor] = {**self.__dict__["_masks"]}
+        masks.pop(name, None)
+        self.__dict__["_masks"] = masks if mask is None else {**masks, name: mask}
 
     @property
     def learned_sizes(self) -> tuple[int, ...]:
@@ -167,13 +174,14 @@ class Elastic:
         return kernel
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        state = {name: value for name, value in self.__dict__.items() if name != "_known"}
+        # A mask belongs to one forward, and tensors within a graph cannot be copied.
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_known", "_masks")}
         names = tuple(dict.fromkeys(cut.name for cut in self.cuts))
         return _rebuild, (self.given_class, names, type(self).kind), state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.__dict__["_known"] = {}
+        self.__dict__.update(_known={}, _masks={})
 
 
 class _ElasticNorm(Elastic):
@@ -247,7 +255,7 @@ def elastic(
     decisions = tuple(dict.fromkeys(decision for cut in cuts for decision in cut.decisions))
     given = {name: module.__dict__[name] for name in _ATTRIBUTES if name in module.__dict__}
     state = {"cuts": tuple(cuts), "decisions": decisions, "paddings": paddings, "_given": given}
-    module.__dict__.update(state, _known={}, _parts={})
+    module.__dict__.update(state, _known={}, _parts={}, _masks={})
     assert isinstance(module, Elastic)
     return module
 
@@ -262,7 +270,7 @@ def restore(module: nn.Module, codes: Sequence[int]) -> None:
         del module._parameters[_matrix(size)]  # type: ignore[attr-defined]
     for name in [name for name in module._buffers if name.startswith(MASK)]:  # type: ignore[attr-defined]
         delattr(module, name)
-    for name in ("cuts", "decisions", "paddings", "_given", "_known", "_parts", "_copies", "_learned", "_size"):
+    for name in ("cuts", "decisions", "paddings", "_given", "_known", "_parts", "_masks", "_copies", "_learned", "_size"):
         module.__dict__.pop(name, None)
     module.__class__ = given  # type: ignore[assignment]  # mypy knows no change of class
 

@@ -40,7 +40,7 @@ class Masked(Elastic):
         key = (device, *(codes[decision] for decision in self.decisions))
         masks = state["_known"].get(key)
         if masks is None:
-            masks = state["_known"][key] = {name: mask.to(device) for name, mask in self._masks(codes).items()}
+            masks = state["_known"][key] = {name: mask.to(device) for name, mask in self.masks_of(codes).items()}
         if not state["_parts"]:
             state["_parts"] = self._names()
             state.update(self._largest())
@@ -56,7 +56,8 @@ class Masked(Elastic):
                 names.setdefault(cut.name, []).append(f"{MASK}{cut.name}_{cut.dim}")
         return names
 
-    def _masks(self, codes: Sequence[int]) -> dict[str, Tensor]:
+    def masks_of(self, codes: Sequence[int]) -> dict[str, Tensor]:
+        """The masks of a point's codes by name."""
         masks = {}
         for cut in self.cuts:
             whole = self.whole(cut.name)

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modularnas.errors import SpaceError
-from modularnas.train.strategy import Strategy, settled
+from modularnas.train.strategy import Strategy, labels, settled
 
 __all__ = ["FairNAS"]
 
@@ -35,24 +34,15 @@ class FairNAS(Strategy):
 
     def n_paths(self, space: Any) -> int:
         """The largest number of choices."""
-        return max(len(choices) for choices in _choices(space))
+        return max(len(choices) for choices in map(labels, space.decisions))
 
     def paths(self, space: Any, seed: int, step: int) -> NDArray[np.int32]:
         """Permutations beside one another."""
         rng = np.random.default_rng([seed, step])
         m = self.n_paths(space)
         columns = []
-        for choices in _choices(space):
+        for choices in map(labels, space.decisions):
             n = len(choices)
             columns.append(np.concatenate([rng.permutation(n) for _ in range(-(-m // n))])[:m])
         rows = np.stack(columns, axis=1)
         return np.array([settled(space, row) for row in rows.tolist()], dtype=np.int32)
-
-
-def _choices(space: Any) -> list[tuple[Any, ...]]:
-    choices = []
-    for decision in space.decisions:
-        if decision.choices is None:
-            raise SpaceError(f"'{decision.name}' is {decision.kind}; fair sampling needs decisions with choices")
-        choices.append(decision.choices)
-    return choices

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from modularnas.errors import SpaceError
 from modularnas.train.distillation import Distance, captured, logits, soft_cross_entropy
-from modularnas.train.strategy import Backward, LossFunction, Strategy, largest, unwrapped
+from modularnas.train.strategy import Backward, LossFunction, Strategy, labels, largest, settled, unwrapped
 
 __all__ = ["ProgressiveShrinking", "ShrinkingStage", "shrinking_stages"]
 
@@ -119,8 +119,6 @@ class ProgressiveShrinking(Strategy):
 
     def paths(self, space: Any, seed: int, step: int) -> NDArray[np.int32]:
         """Random networks within what is open."""
-        from modularnas.train.strategy import settled
-
         if self._known is None or self._known[0] is not space:
             whole = largest(space)
             self._known = (space, whole, [_allowed(space, stage, whole) for stage in self.stages])
@@ -174,7 +172,8 @@ def _allowed(space: Any, stage: ShrinkingStage, whole: list[int]) -> list[list[i
         if pattern is None:
             allowed.append([max(code, 0)])
             continue
-        codes = sorted(range(len(decision.choices)), key=lambda i, of=decision.choices: _size(of[i], i), reverse=True)
+        values = labels(decision)
+        codes = sorted(range(len(values)), key=lambda i, of=values: _size(of[i], i), reverse=True)
         allowed.append(codes[: stage.open[pattern]])
     return allowed
 

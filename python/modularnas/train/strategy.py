@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from modularnas.errors import SpaceError
 
-__all__ = ["Strategy", "largest", "named", "settled", "smallest"]
+__all__ = ["Strategy", "labels", "largest", "named", "settled", "smallest"]
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
 Backward = Callable[[Tensor], Any]
@@ -112,16 +113,29 @@ def _synchronised(supernet: nn.Module, last: bool) -> Any:
 
 
 def settled(space: Any, codes: list[int]) -> list[int]:
-    """The codes without those of decisions that they make inactive; a parent comes before its children."""
+    """The codes with the decisions active that they make so, and no others; a parent comes before its children."""
     decisions = space.decisions
     index = {decision.name: i for i, decision in enumerate(decisions)}
     for i, decision in enumerate(decisions):
         if decision.active_if is not None:
             name, values = decision.active_if
             parent = index[name]
-            if codes[parent] < 0 or decisions[parent].choices[codes[parent]] not in values:
-                codes[i] = -1
+            active = codes[parent] >= 0 and labels(decisions[parent])[codes[parent]] in values
+            codes[i] = max(codes[i], 0) if active else -1
     return codes
+
+
+def labels(decision: Any) -> Sequence[Any]:
+    """The values of a decision in the order of their codes.
+
+    Raises:
+        SpaceError: if it is a number.
+    """
+    if decision.choices is None:
+        raise SpaceError(f"'{decision.name}' is {decision.kind}; training strategies need decisions with choices")
+    if decision.take is not None:
+        return tuple(itertools.combinations(decision.choices, decision.take))
+    return tuple(decision.choices)
 
 
 def largest(space: Any) -> list[int]:

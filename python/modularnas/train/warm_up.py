@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from modularnas.train.strategy import Backward, LossFunction, Strategy
+from modularnas.train.strategy import Backward, LossFunction, Strategy, largest, unwrapped
 from modularnas.train.weights_only import WeightsOnly
 
 __all__ = ["WarmUp"]
@@ -49,8 +49,6 @@ class WarmUp(Strategy):
 
     def step(self, supernet: nn.Module, loss_fn: LossFunction, batch: Any, *, backward: Backward | None = None) -> Tensor:
         """A step of the strategy whose turn it is."""
-        from modularnas.train.strategy import largest, unwrapped
-
         if self.n_steps >= self.steps:
             now = self.then
         else:

@@ -37,7 +37,7 @@ class WeightsOnly(Strategy):
         net = unwrapped(supernet)
         if self.point is not None:
             net.activate(self.point)
-        alphas = [p for name, p in net.named_parameters() if name.startswith("alpha.") and p.requires_grad]
+        alphas = [p for name, p in net.named_parameters() if name.startswith(("alpha.", "edge_alpha.")) and p.requires_grad]
         for alpha in alphas:
             alpha.requires_grad_(False)
         try:

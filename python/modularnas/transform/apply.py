@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from modularnas import _core
 from modularnas.errors import NetworkError, RuleError
-from modularnas.nn import Cut, Elastic, MaskedMixedOp, MaskedSkippable, MixedOp, Skippable, elastic
+from modularnas.nn import Chosen, Cut, Elastic, MaskedMixedOp, MaskedSkippable, MixedOp, Skippable, elastic
 from modularnas.ops.registry import Build
 from modularnas.ops.slot import Slot
 from modularnas.train.strategy import settled
@@ -96,7 +96,7 @@ def rewrite(
 
 
 #: Decisions that the user's own forward may not allow; each is tried before it is kept.
-VERIFIED = ("width", "depth")
+VERIFIED = ("width", "depth", "subset")
 
 
 def _supernet(
@@ -107,7 +107,7 @@ def _supernet(
     order = {path: model.get_submodule(path) for path in traced.calls}
     # Built before anything is put in place, so that a candidate that contains the replaced class is not opened itself,
     # and a failure leaves an in-place model as it was.
-    switches: list[Any] = [None] * len(plan.actions)
+    switches: list[list[tuple[Any, Sequence[Any]]]] = [[] for _ in plan.space.decisions]
     costs: dict[str, dict[str, dict[str, int]]] = {}
     placed: dict[nn.Module, nn.Module] = {}
     for action in plan.actions:
@@ -116,12 +116,22 @@ def _supernet(
             given = model.get_submodule(path)
             mixed, costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced, mode)
             mixed.train(given.training)
-            switches[action["decision"]] = placed[given] = mixed
+            placed[given] = mixed
+            switches[action["decision"]].append((mixed, range(len(action["candidates"]))))
     _grow(model, plan)
     parts = _make_elastic(model, plan, mode)
     for action in plan.actions:
+        if action["action"] == "subset":
+            if mode == "masked":
+                raise RuleError(
+                    f"'{action['path']}' is a list of which some modules stay, which no mask can say; "
+                    'use mode="sliced"'
+                )
+            chosen = model.get_submodule(action["path"])
+            chosen.__class__ = Chosen
+            codes = zip(*(present for _, present in action["blocks"]), strict=True)
+            switches[action["decision"]].append((chosen, list(codes)))
         if action["action"] == "depth":
-            blocks = switches[action["decision"]] = []
             for path, present in action["blocks"]:
                 if all(present):
                     continue
@@ -130,29 +140,29 @@ def _supernet(
                 kind = MaskedSkippable if mode == "masked" else Skippable
                 block = kind(placed.get(given, given), traced.calls[path][0].output)
                 block.training = given.training
-                blocks.append((block, present))
+                switches[action["decision"]].append((block, present))
                 placed[given] = block
     # Innermost first: what an outer module holds is replaced before the outer module is.
     for given in reversed([module for module in model.modules() if module in placed]):
         model = _put(model, given, placed[given])
-    inside = _inside(model, switches, parts) if mode == "masked" else []
+    inside = _inside(switches, parts) if mode == "masked" else []
     return Supernet(model, plan, switches, parts, costs, mode=mode, inside=inside, order=order)
 
 
 def _inside(
-    model: nn.Module, switches: Sequence[Any], parts: dict[str, Elastic]
+    switches: Sequence[Sequence[tuple[Any, Sequence[Any]]]], parts: dict[str, Elastic]
 ) -> list[tuple[Elastic, list[tuple[int, list[bool]]]]]:
     """The batch norms that are part of the network only for some codes of decisions, made masked ones."""
     regions: dict[nn.Module, list[tuple[int, list[bool]]]] = {}
     for decision, switch in enumerate(switches):
-        blocks = [] if switch is None else switch
-        if isinstance(switch, MixedOp):
-            codes = range(len(switch.names))
-            blocks = [(module, [code == i for code in codes]) for i, module in enumerate(switch.candidates)]
-        for block, present in blocks:
-            for module in block.modules():
-                if isinstance(module, _NormBase) and module.track_running_stats:
-                    regions.setdefault(module, []).append((decision, present))
+        for module, states in switch:
+            blocks = [(module, states)]
+            if isinstance(module, MixedOp):
+                blocks = [(m, [state == i for state in states]) for i, m in enumerate(module.candidates)]
+            for block, present in blocks:
+                for inner in block.modules():
+                    if isinstance(inner, _NormBase) and inner.track_running_stats:
+                        regions.setdefault(inner, []).append((decision, list(present)))
     for norm in regions:
         if not isinstance(norm, Elastic):
             parts[f"inside {len(parts)}"] = elastic(norm, [], kind="masked")
@@ -192,10 +202,12 @@ def _refused(
     given = supernet.space.indices([original])[0].tolist()
     tried: dict[str, str] = {}
 
+    actions = {action["decision"]: action for action in plan.actions}
+
     def problem(decisions: Sequence[int]) -> str | None:
         codes = list(given)
         for decision in decisions:
-            codes[decision] = _smallest(plan.actions[decision])
+            codes[decision] = _smallest(actions[decision])
         return _problem(supernet, supernet.space.point_at(settled(supernet.space, codes)), traced, args, kwargs)
 
     def search(groups: list[list[int]]) -> None:
@@ -221,10 +233,10 @@ def _refused(
             tried.update({supernet.space.decisions[d].name: found for group in groups for d in group})
 
     alike: dict[str, list[int]] = {}
-    for action in plan.actions:
+    for decision, action in actions.items():
         if action["action"] in VERIFIED:
-            pattern = re.sub(r"\d+", "*", supernet.space.decisions[action["decision"]].name)
-            alike.setdefault(pattern, []).append(action["decision"])
+            pattern = re.sub(r"\d+", "*", supernet.space.decisions[decision].name)
+            alike.setdefault(pattern, []).append(decision)
     search(list(alike.values()))
     # What only works if others are small as well shows when every second one is.
     for parity in (0, 1):
@@ -282,7 +294,7 @@ def _unmasked(
 def _check_conditions(plan: _core.RewritePlan, traced: Trace) -> None:
     """A decision inside a region ends with it, so nothing else may use what it decides on."""
     choices = [action["path"] for action in plan.actions if action["action"] == "choice"]
-    blocks = [path for action in plan.actions if action["action"] == "depth" for path, _ in action["blocks"]]
+    blocks = [path for action in plan.actions for path, _ in action.get("blocks", ())]
     for action in plan.actions:
         path = action["path"]
         for outer in [*choices, *blocks]:
