@@ -360,9 +360,7 @@ def widen_channels(
 def sort_channels(network: Mapping[str, Any], weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors with the channels of every width sorted by importance."""
 
-def identity_layer(
-    size: Sequence[int], mean: Tensor, variance: Tensor, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def identity_layer(size: Sequence[int], mean: Tensor, variance: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """An identity kernel, and scale and shift with which a batch norm of these statistics computes the identity."""
 
 def inherit_weights(

@@ -5,8 +5,7 @@ import subprocess
 import sys
 
 import pytest
-import torch
-from torch import distributed, nn
+from torch import distributed
 
 pytestmark = [
     pytest.mark.slow,
@@ -97,7 +96,9 @@ print(json.dumps(result))
 def ran(how, folder, ranks):
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
     started = [
-        subprocess.Popen([*command, str(rank), str(folder / how), how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, str(rank), str(folder / how), how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for rank in range(ranks)
     ]
     results = []

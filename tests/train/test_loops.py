@@ -31,7 +31,11 @@ class Net(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-RULES = [mn.rules.kernel_size(3, 5), mn.rules.replace(nn.ReLU, ["original", nn.SiLU]), mn.rules.depth(min=1, where="blocks.*")]
+RULES = [
+    mn.rules.kernel_size(3, 5),
+    mn.rules.replace(nn.ReLU, ["original", nn.SiLU]),
+    mn.rules.depth(min=1, where="blocks.*"),
+]
 
 
 def rewritten(again=False, mode="sliced", **settings):
@@ -107,7 +111,9 @@ def test_accumulation_and_clipping():
     same(gradients(whole), gradients(parts))
     norm = torch.nn.utils.clip_grad_norm_(parts.parameters(), 0.01)
     assert norm > 0.01
-    assert torch.nn.utils.get_total_norm([g for g in gradients(parts) if g is not None]) == pytest.approx(0.01, rel=1e-3)
+    assert torch.nn.utils.get_total_norm([g for g in gradients(parts) if g is not None]) == pytest.approx(
+        0.01, rel=1e-3
+    )
 
 
 def test_an_average_of_weights_is_a_supernet():

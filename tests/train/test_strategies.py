@@ -95,7 +95,8 @@ def test_single_paths_are_uniform():
     rows = [tuple(strategy.paths(space, 0, step)[0]) for step in range(3600)]
     counts = collections.Counter(rows)
     assert len(counts) == space.size == 36
-    assert 60 < min(counts.values()) and max(counts.values()) < 145
+    assert 60 < min(counts.values())
+    assert max(counts.values()) < 145
 
 
 def test_fair_paths_have_every_choice_once():
@@ -195,7 +196,9 @@ def test_stages_open_one_after_the_other():
             for name, value in supernet.space.point_at(row.tolist()).items():
                 seen[strategy.stage(step)][name.rpartition(".")[2]].add(value)
     assert strategy.stage(10_000) == 5
-    kernels, depths, widths = ([len(seen[stage][name]) for stage in range(6)] for name in ("kernel_size", "depth", "width"))
+    kernels, depths, widths = (
+        [len(seen[stage][name]) for stage in range(6)] for name in ("kernel_size", "depth", "width")
+    )
     assert kernels == [1, 2, 2, 2, 2, 2]
     assert depths == [1, 1, 2, 3, 3, 3]
     assert widths[:4] == [1, 1, 1, 1]

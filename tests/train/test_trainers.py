@@ -73,8 +73,15 @@ class TestLightning:
 
         data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, Y), batch_size=4)
         trainer = Trainer(
-            accelerator="cpu", callbacks=callbacks, default_root_dir=folder, logger=False, num_sanity_val_steps=0,
-            enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, **settings,
+            accelerator="cpu",
+            callbacks=callbacks,
+            default_root_dir=folder,
+            logger=False,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            **settings,
         )
         trainer.fit(module, data, data if settings.pop("limit_val_batches", 1) else None, ckpt_path=checkpoint)
         return trainer
@@ -112,7 +119,9 @@ class TestLightning:
             optimizer = module.optimizers()
             optimizer.zero_grad()
             strategy.step(
-                module.net, lambda net, b: nn.functional.cross_entropy(net(b[0]), b[1]), batch,
+                module.net,
+                lambda net, b: nn.functional.cross_entropy(net(b[0]), b[1]),
+                batch,
                 backward=module.manual_backward,
             )
             optimizer.step()
@@ -140,12 +149,24 @@ class TestHuggingFace:
 
         data = [{"pixels": x, "labels": y} for x, y in zip(X, Y, strict=True)]
         arguments = transformers.TrainingArguments(
-            str(folder), per_device_train_batch_size=4, per_device_eval_batch_size=12, report_to=[], use_cpu=True,
-            save_strategy="no", disable_tqdm=True, logging_strategy="no", num_train_epochs=2, seed=0, **settings,
+            str(folder),
+            per_device_train_batch_size=4,
+            per_device_eval_batch_size=12,
+            report_to=[],
+            use_cpu=True,
+            save_strategy="no",
+            disable_tqdm=True,
+            logging_strategy="no",
+            num_train_epochs=2,
+            seed=0,
+            **settings,
         )
         largest = supernet.space.extremes("macs")[1]
         trainer = transformers.Trainer(
-            Wrapped(), arguments, train_dataset=data, eval_dataset=data,
+            Wrapped(),
+            arguments,
+            train_dataset=data,
+            eval_dataset=data,
             callbacks=[mn.train.hugging_face.callback("fair", seed=7, evaluate=largest)],
         )
         trainer.train()

@@ -186,7 +186,9 @@ def test_inductor():
     compiled = torch.compile(masked.train(), fullgraph=True)
     for point in masked.space.samples(3, seed=0):
         masked.zero_grad(), sliced.zero_grad()
-        compiled(X, ).square().mean().backward() if masked.activate(point) else None
+        compiled(
+            X,
+        ).square().mean().backward() if masked.activate(point) else None
         sliced.train().activate(point)(X).square().mean().backward()
         for a, b in zip(masked.parameters(), sliced.parameters(), strict=True):
             torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-5)

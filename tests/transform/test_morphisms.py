@@ -43,7 +43,16 @@ WIDER = {
 }
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", pytest.param("densenet121", marks=pytest.mark.slow), "shufflenet_v2_x1_0", pytest.param("resnext50_32x4d", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "mobilenet_v2",
+        pytest.param("densenet121", marks=pytest.mark.slow),
+        "shufflenet_v2_x1_0",
+        pytest.param("resnext50_32x4d", marks=pytest.mark.slow),
+    ],
+)
 def test_widening_real_networks(name):
     net = vision(name)
     before = copy.deepcopy(net.state_dict())
@@ -82,7 +91,11 @@ def test_deepening_real_networks(name):
 def test_an_activation_follows_only_where_it_changes_nothing():
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU6(inplace=True), nn.Conv2d(4, 4, 3), nn.SiLU())
     net = warmed(net)
-    for after, kinds in (("2", ["Conv2d", "BatchNorm2d", "ReLU6"]), ("1", ["Conv2d", "BatchNorm2d"]), ("4", ["Conv2d", "BatchNorm2d"])):
+    for after, kinds in (
+        ("2", ["Conv2d", "BatchNorm2d", "ReLU6"]),
+        ("1", ["Conv2d", "BatchNorm2d"]),
+        ("4", ["Conv2d", "BatchNorm2d"]),
+    ):
         deep = deepen(net, after=after, example=X)
         assert [type(m).__name__ for m in deep[int(after) + 1]] == kinds
         equal(net, deep)
@@ -157,7 +170,9 @@ def test_what_cannot_be_deepened_says_why():
 
 
 def test_skips_go_in_and_out():
-    net = warmed(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 3, 3, padding=1)))
+    net = warmed(
+        nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 3, 3, padding=1))
+    )
     skipped = mn.transform.insert_skip(net, "0", example=X)
     equal(net, skipped)
     assert isinstance(skipped[0], Skip)
@@ -183,7 +198,9 @@ def test_sorting_keeps_the_function_and_makes_small_networks_better(name):
     ordered = mn.transform.sort_channels(net, example=X)
     equal(net, ordered)
     assert any(not torch.equal(a, b) for a, b in zip(net.parameters(), ordered.parameters(), strict=True))
-    torch.testing.assert_close(sum(p.abs().sum() for p in net.parameters()), sum(p.abs().sum() for p in ordered.parameters()))
+    torch.testing.assert_close(
+        sum(p.abs().sum() for p in net.parameters()), sum(p.abs().sum() for p in ordered.parameters())
+    )
 
 
 def test_a_sorted_supernet_has_its_best_channels_first():
@@ -196,7 +213,9 @@ def test_a_sorted_supernet_has_its_best_channels_first():
     reads = supernet.model.layer1[0].conv2._parameters["weight"].detach().abs().sum((0, 2, 3))
     assert bool((reads[:-1] >= reads[1:] - 1e-4).all())
     for point in supernet.space.samples(3, seed=0):
-        torch.testing.assert_close(supernet.activate(point)(X), mn.derive(supernet, point).eval()(X), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            supernet.activate(point)(X), mn.derive(supernet, point).eval()(X), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_inheritance_by_the_best_match():
@@ -244,7 +263,19 @@ def test_new_weights_in_a_part():
 
 
 def test_networks_that_grow():
-    net = warmed(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)))
+    net = warmed(
+        nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, 4),
+        )
+    )
     morphisms = mn.transform.Morphisms(net, example=X, steps=4, sites=4)
     for point in morphisms.space.samples(6, seed=0):
         grown = morphisms.build(point)
@@ -257,7 +288,9 @@ def test_networks_that_grow():
     trained = morphisms.build(parent)
     with torch.no_grad():
         trained[8].bias.add_(1)
-    child = morphisms.build({"morphism_0": "widen_2@0", "morphism_1": "skip@0", "morphism_2": "stop"}, (parent, trained))
+    child = morphisms.build(
+        {"morphism_0": "widen_2@0", "morphism_1": "skip@0", "morphism_2": "stop"}, (parent, trained)
+    )
     equal(trained, child)
     other = morphisms.build({"morphism_0": "deepen_3@0", "morphism_1": "stop"}, (parent, trained))
     equal(net, other)

@@ -26,9 +26,7 @@ def _norms(net: nn.Module) -> list[_BatchNorm]:
     return [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
 
 
-def recalibrate(
-    net: nn.Module | Sequence[nn.Module], batches: Iterable[Any], n_batches: int | None = None
-) -> int:
+def recalibrate(net: nn.Module | Sequence[nn.Module], batches: Iterable[Any], n_batches: int | None = None) -> int:
     """Replaces the running statistics of every batch norm by their average over batches; returns how many were seen.
 
     Only batch norms run in train mode meanwhile, and no gradients are recorded.

@@ -1,8 +1,8 @@
 """Evaluation of children that go on from their parent's weights.
 
-The trained network of every trial is kept, and a child is built from that of its `parent`: morphisms (Elsken, Metzen and
-Hutter 2017, arXiv 1711.04528), or any other inheritance that the given `build` does. What an algorithm proposes without
-a parent, or whose parent is not kept any more, is built from nothing.
+The trained network of every trial is kept, and a child is built from that of its `parent`: morphisms (Elsken, Metzen
+and Hutter 2017, arXiv 1711.04528), or any other inheritance that the given `build` does. What an algorithm proposes
+without a parent, or whose parent is not kept, is built from nothing.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class Inheriting:
         >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1))
         >>> morphisms = mn.transform.Morphisms(net, example=x, steps=4, kinds=["widen_2", "deepen_1"], sites=2)
         >>> evaluator = mn.evaluate.Inheriting(morphisms.build, lambda net: None, lambda net: net(x).mean().item())
-        >>> study = mn.Study(morphisms.space, mn.search.HillClimbing(children=2, steps=1), objectives={"accuracy": "max"})
+        >>> algorithm = mn.search.HillClimbing(children=2, steps=1)
+        >>> study = mn.Study(morphisms.space, algorithm, objectives={"accuracy": "max"})
         >>> study.optimize(evaluator, trials=5, progress=False)
-        >>> len({round(trial.values["accuracy"], 4) for trial in study.trials})  # nothing was trained, all compute the same
+        >>> len({round(trial.values["accuracy"], 4) for trial in study.trials})  # untrained, all compute the same
         1
     """
 

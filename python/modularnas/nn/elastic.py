@@ -261,7 +261,7 @@ def elastic(
 
 
 def restore(module: nn.Module, codes: Sequence[int]) -> None:
-    """Gives an elastic module its own class back; its parameters are those it has, its attributes those of the codes."""
+    """Gives an elastic module its own class back; its parameters are those it has, its sizes those of the codes."""
     assert isinstance(module, Elastic)
     _, attributes = Elastic._prepare(module, codes)
     module.__dict__.update(attributes)
@@ -270,7 +270,18 @@ def restore(module: nn.Module, codes: Sequence[int]) -> None:
         del module._parameters[_matrix(size)]  # type: ignore[attr-defined]
     for name in [name for name in module._buffers if name.startswith(MASK)]:  # type: ignore[attr-defined]
         delattr(module, name)
-    for name in ("cuts", "decisions", "paddings", "_given", "_known", "_parts", "_masks", "_copies", "_learned", "_size"):
+    for name in (
+        "cuts",
+        "decisions",
+        "paddings",
+        "_given",
+        "_known",
+        "_parts",
+        "_masks",
+        "_copies",
+        "_learned",
+        "_size",
+    ):
         module.__dict__.pop(name, None)
     module.__class__ = given  # type: ignore[assignment]  # mypy knows no change of class
 

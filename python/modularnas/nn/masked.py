@@ -31,7 +31,8 @@ class Masked(Elastic):
     @classmethod
     def members(cls, given: type[nn.Module]) -> dict[str, Any]:
         """The forward of a norm that averages over channels."""
-        return {"forward": own for norm, own in FORWARDS.items() if given.forward is norm.forward}  # type: ignore[attr-defined]
+        own = next((own for norm, own in FORWARDS.items() if given.forward is norm.forward), None)
+        return {} if own is None else {"forward": own}
 
     def activate(self, codes: Sequence[int]) -> None:
         """Makes the masks those of a point's codes."""
@@ -120,7 +121,7 @@ class MaskedNorm(Masked):
         """Statistics that a forward may write into."""
         return {name: property(lambda self, name=name: self.part(name)) for name in STATISTICS}
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+    def forward(self, input: Tensor) -> Tensor:
         """As the given class's; zero where a channel is left out."""
         kept, present = self.mask("running_mean"), self._buffers.get(PRESENT)  # type: ignore[attr-defined]
         if self.training and self.track_running_stats:  # type: ignore[attr-defined]
@@ -156,7 +157,7 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 PRESENT = f"{MASK}present"
 
 
-def _group_norm(self: Any, input: Tensor) -> Tensor:  # noqa: A002
+def _group_norm(self: Any, input: Tensor) -> Tensor:
     """Means over the channels that stay of each group, `(N, C, *)`."""
     mask = self.mask("weight")
     if mask is None:
@@ -166,7 +167,7 @@ def _group_norm(self: Any, input: Tensor) -> Tensor:  # noqa: A002
     return _normed(self, x, mask.view(1, self.num_groups, -1, 1), (2, 3), input, (1, -1, *[1] * (input.dim() - 2)))
 
 
-def _layer_norm(self: Any, input: Tensor) -> Tensor:  # noqa: A002
+def _layer_norm(self: Any, input: Tensor) -> Tensor:
     """Means over the features that stay."""
     mask = self.mask("weight")
     if mask is None:
@@ -174,7 +175,7 @@ def _layer_norm(self: Any, input: Tensor) -> Tensor:  # noqa: A002
     return _normed(self, input, mask, tuple(range(-self.whole("weight").dim(), 0)), input, self.weight.shape)
 
 
-def _rms_norm(self: Any, input: Tensor) -> Tensor:  # noqa: A002
+def _rms_norm(self: Any, input: Tensor) -> Tensor:
     """The root mean square of the features that stay."""
     mask = self.mask("weight")
     if mask is None:

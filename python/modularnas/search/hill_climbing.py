@@ -4,8 +4,8 @@ Elsken, Metzen and Hutter 2017, "Simple and Efficient Architecture Search for Co
 arXiv 1711.04528, algorithm 1: every generation has `children` trials, each the parent with `steps` more random steps,
 inheriting its weights (`Trial.parent`); the last child is the parent itself, trained for as long as the others, so that
 growth alone is not rewarded. The best of a generation is the next parent. A space is a sequence of decisions that ends
-at its first `"stop"`, as `mn.transform.Morphisms` makes it. Eight children and five steps are the paper's. What is asked
-for while all children are running is one child more.
+at its first `"stop"`, as `mn.transform.Morphisms` makes it. Eight children and five steps are the paper's. What is
+asked for while all children are running is one child more.
 """
 
 from __future__ import annotations
@@ -44,9 +44,11 @@ class HillClimbing(Algorithm):
         SearchError: with several objectives, or in a space that is no sequence with a `"stop"`.
 
     Example:
-        >>> labels = ["stop", "a", "b"]
-        >>> sequence = {f"d{i}": mn.choice(labels, active_if=(f"d{i - 1}", ["a", "b"]) if i else None) for i in range(9)}
-        >>> study = mn.Study(mn.SearchSpace(sequence), mn.search.HillClimbing(children=3, steps=2), objectives={"b": "max"})
+        >>> sequence = {"d0": mn.choice(["stop", "a", "b"])}
+        >>> for i in range(1, 9):
+        ...     sequence[f"d{i}"] = mn.choice(["stop", "a", "b"], active_if=(f"d{i - 1}", ["a", "b"]))
+        >>> algorithm = mn.search.HillClimbing(children=3, steps=2)
+        >>> study = mn.Study(mn.SearchSpace(sequence), algorithm, objectives={"b": "max"})
         >>> study.optimize(lambda point: list(point.values()).count("b"), trials=13, progress=False)
         >>> [trial.parent for trial in study.trials][:5]
         [None, 0, 0, 0, 2]

@@ -1,10 +1,10 @@
 """Training strategies (the paper's ω for supernets): which paths a step trains, and what they learn from.
 
-A strategy comes into a training loop in three ways: `supernet.sampling(name)` leaves the user's loop as it is, and every
-forward takes the next path; `strategy.step(supernet, loss_fn, batch)` fills the gradients of a whole step; `callback` of
-`lightning` and `hugging_face` do it for those trainers. The optimizer, its schedule, mixed precision, clipping and
-averaging stay the user's. The room knows a supernet by what it can do, and no transformation; one strategy is one file
-(copy `single_path.py`).
+A strategy comes into a training loop in three ways: `supernet.sampling(name)` leaves the user's loop as it is, and
+every forward takes the next path; `strategy.step(supernet, loss_fn, batch)` fills the gradients of a whole step;
+`callback` of `lightning` and `hugging_face` do it for those trainers. The optimizer, its schedule, mixed precision,
+clipping and averaging stay the user's. The room knows a supernet by what it can do, and no transformation; one strategy
+is one file (copy `single_path.py`).
 """
 
 from modularnas.train import hugging_face, lightning

@@ -58,9 +58,13 @@ class Alternating(Strategy):
         Raises:
             SpaceError: always; `supernet.sampling` cannot alternate.
         """
-        raise SpaceError("alternating training needs two batches a step; call its step(supernet, loss_fn, (train, valid))")
+        raise SpaceError(
+            "alternating training needs two batches a step; call its step(supernet, loss_fn, (train, valid))"
+        )
 
-    def step(self, supernet: nn.Module, loss_fn: LossFunction, batch: Any, *, backward: Backward | None = None) -> Tensor:
+    def step(
+        self, supernet: nn.Module, loss_fn: LossFunction, batch: Any, *, backward: Backward | None = None
+    ) -> Tensor:
         """One step; `batch` is a pair of a training and a validation batch."""
         train_batch, valid_batch = batch
         if self.n_steps >= self.warm_up and (self.n_steps - self.warm_up) % self.every == 0:

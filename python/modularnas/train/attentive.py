@@ -83,7 +83,9 @@ class Attentive(Sandwich):
             chosen.append(near[scores.argmin() if self.prefer == "worst" else scores.argmax()])
         return np.array(chosen, dtype=np.int32).reshape(self.n_random, -1)
 
-    def step(self, supernet: nn.Module, loss_fn: LossFunction, batch: Any, *, backward: Backward | None = None) -> Tensor:
+    def step(
+        self, supernet: nn.Module, loss_fn: LossFunction, batch: Any, *, backward: Backward | None = None
+    ) -> Tensor:
         """As the sandwich rule's."""
         net = unwrapped(supernet)
 

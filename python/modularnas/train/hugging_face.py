@@ -32,8 +32,7 @@ def callback(policy: str | Strategy = "uniform", seed: int = 0, *, evaluate: Any
         from transformers import TrainerCallback
     except ImportError:
         raise MissingExtraError(
-            "mn.train.hugging_face needs transformers, which is not installed: "
-            'pip install "modularnas[transformers]"'
+            'mn.train.hugging_face needs transformers, which is not installed: pip install "modularnas[transformers]"'
         ) from None
 
     class Sampling(TrainerCallback):  # type: ignore[misc]  # it may come without types

@@ -2,8 +2,8 @@
 
 The module's own `training_step` calls the supernet that it holds, and every forward takes the next path. Strategies
 that train k paths a step want `accumulate_grad_batches=k`, which gives each path a batch of its own; for all paths on
-one batch call `strategy.step(..., backward=self.manual_backward)` in a module with manual optimization. Checkpoints hold
-the step of the sampling, so a resumed run goes on with the next path.
+one batch call `strategy.step(..., backward=self.manual_backward)` in a module with manual optimization. Checkpoints
+hold the step of the sampling, so a resumed run goes on with the next path.
 """
 
 from __future__ import annotations

@@ -80,7 +80,8 @@ class ProgressiveShrinking(Strategy):
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
         >>> supernet = mn.rewrite(net, [mn.rules.kernel_size(3, 5)], example=torch.randn(1, 3, 8, 8))
-        >>> strategy = mn.train.ProgressiveShrinking([mn.train.ShrinkingStage(100), mn.train.ShrinkingStage(100, {"*": None})])
+        >>> stage = mn.train.ShrinkingStage
+        >>> strategy = mn.train.ProgressiveShrinking([stage(100), stage(100, {"*": None})])
         >>> strategy.paths(supernet.space, seed=0, step=99)
         array([[1]], dtype=int32)
     """
@@ -130,7 +131,9 @@ class ProgressiveShrinking(Strategy):
         ]
         return np.array(rows, dtype=np.int32)
 
-    def step(self, supernet: nn.Module, loss_fn: LossFunction, batch: Any, *, backward: Backward | None = None) -> Tensor:
+    def step(
+        self, supernet: nn.Module, loss_fn: LossFunction, batch: Any, *, backward: Backward | None = None
+    ) -> Tensor:
         """As every strategy's; begins a stage where it is due."""
         net, stage = unwrapped(supernet), self.stage()
         if self.stages[stage].sort_channels and stage not in self._sorted:

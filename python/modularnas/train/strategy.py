@@ -48,7 +48,9 @@ class Strategy:
         """The paths of a step: codes of shape (n_paths, decisions), -1 where inactive."""
         raise NotImplementedError
 
-    def step(self, supernet: nn.Module, loss_fn: LossFunction, batch: Any, *, backward: Backward | None = None) -> Tensor:
+    def step(
+        self, supernet: nn.Module, loss_fn: LossFunction, batch: Any, *, backward: Backward | None = None
+    ) -> Tensor:
         """One step on a batch: gradients are added up over its paths, the optimizer is the caller's.
 
         The gradients of several paths are summed, as in the papers. Call it several times before an optimizer step to

@@ -47,7 +47,9 @@ class WarmUp(Strategy):
         rows = first.paths(space, seed, step)
         return np.resize(rows, (self.then.n_paths(space), rows.shape[1]))
 
-    def step(self, supernet: nn.Module, loss_fn: LossFunction, batch: Any, *, backward: Backward | None = None) -> Tensor:
+    def step(
+        self, supernet: nn.Module, loss_fn: LossFunction, batch: Any, *, backward: Backward | None = None
+    ) -> Tensor:
         """A step of the strategy whose turn it is."""
         if self.n_steps >= self.steps:
             now = self.then

@@ -32,12 +32,16 @@ class WeightsOnly(Strategy):
         codes = largest(space) if self.point is None else space.indices([self.point])[0].tolist()
         return np.array([codes], dtype=np.int32)
 
-    def step(self, supernet: nn.Module, loss_fn: LossFunction, batch: Any, *, backward: Backward | None = None) -> Tensor:
+    def step(
+        self, supernet: nn.Module, loss_fn: LossFunction, batch: Any, *, backward: Backward | None = None
+    ) -> Tensor:
         """One plain step."""
         net = unwrapped(supernet)
         if self.point is not None:
             net.activate(self.point)
-        alphas = [p for name, p in net.named_parameters() if name.startswith(("alpha.", "edge_alpha.")) and p.requires_grad]
+        alphas = [
+            p for name, p in net.named_parameters() if name.startswith(("alpha.", "edge_alpha.")) and p.requires_grad
+        ]
         for alpha in alphas:
             alpha.requires_grad_(False)
         try:

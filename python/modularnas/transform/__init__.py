@@ -1,8 +1,8 @@
 """Transformations (the paper's δ): how topology and weights follow the decisions.
 
 `trace` reads a model, `rules` say what may vary, `apply` makes the supernet, `derive` gives back a plain network,
-`export` writes it as source and weights; `state` morphs trained networks. The plan and the weight maps are made by the native half; here they are
-applied to torch modules. The room knows `ops` and `nn`; no algorithm and no evaluator.
+`export` writes it as source and weights; `state` morphs trained networks. The plan and the weight maps are made by the
+native half; here they are applied to torch modules. The room knows `ops` and `nn`; no algorithm and no evaluator.
 """
 
 from modularnas.transform import rules

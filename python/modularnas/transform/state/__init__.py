@@ -1,7 +1,7 @@
 """Changes of a trained network that keep what it computes, and weights from one network to another.
 
-The tensors are made by the native half (`src/transform/state/`); here they are put into modules. Every morphism works on
-a copy and is checked on the example before it is given back. One morphism is one file (copy `widen.py`).
+The tensors are made by the native half (`src/transform/state/`); here they are put into modules. Every morphism works
+on a copy and is checked on the example before it is given back. One morphism is one file (copy `widen.py`).
 """
 
 from modularnas.transform.state.average import average

@@ -95,7 +95,9 @@ def deepen(
 def _outputs(model: nn.Module, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
     outputs: list[Any] = []
     # Cloned, as what follows may work in place.
-    keep = module.register_forward_hook(lambda m, a, out: outputs.append(out.clone() if isinstance(out, Tensor) else out))
+    keep = module.register_forward_hook(
+        lambda m, a, out: outputs.append(out.clone() if isinstance(out, Tensor) else out)
+    )
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(model):
             model(*args, **kwargs)

@@ -40,7 +40,9 @@ def inherit(net: nn.Module, parent: nn.Module | Mapping[str, Tensor]) -> list[Ma
         >>> torch.equal(child[0].weight, parent[0].weight[:4, :, 1:4, 1:4])
         True
     """
-    given = tensors(parent) if isinstance(parent, nn.Module) else {n: t for n, t in parent.items() if isinstance(t, Tensor)}
+    given = (
+        tensors(parent) if isinstance(parent, nn.Module) else {n: t for n, t in parent.items() if isinstance(t, Tensor)}
+    )
     own = tensors(net)
     changed, matches = _core.inherit_weights(given, own)
     with torch.no_grad():

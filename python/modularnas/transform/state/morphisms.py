@@ -1,8 +1,8 @@
 """Networks that grow from a given one by morphisms, as a search space.
 
 Elsken, Metzen and Hutter 2017, "Simple and Efficient Architecture Search for Convolutional Neural Networks", arXiv
-1711.04528, section 4: a child is its parent with some random morphisms (deeper with kernel 3 or 5, wider by a factor,
-a skip), with the parent's weights. A search space is finite, growth is not: a point here is a sequence of morphisms that
+1711.04528, section 4: a child is its parent with some random morphisms (deeper with kernel 3 or 5, wider by a factor, a
+skip), with the parent's weights. A search space is finite, growth is not: a point here is a sequence of morphisms that
 ends at its first `"stop"`, and a morphism is a kind and a place, the n-th part of the way through those places where
 that kind fits in the network so far. So any search algorithm can walk it, and the network of a point is known without
 any weights. The paper also concatenates (type III); here skips add.

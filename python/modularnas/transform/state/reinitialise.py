@@ -30,7 +30,9 @@ def reinitialise(model: nn.Module, where: str = "*", *, seed: int = 0) -> list[s
         >>> mn.transform.reinitialise(net, "2", seed=1)
         ['2']
     """
-    chosen = [(path, m) for path, m in model.named_modules() if fnmatchcase(path, where) and any(m._parameters.values())]
+    chosen = [
+        (path, m) for path, m in model.named_modules() if fnmatchcase(path, where) and any(m._parameters.values())
+    ]
     without = [path for path, module in chosen if not callable(getattr(module, "reset_parameters", None))]
     if without:
         raise NetworkError(f"'{without[0]}' has parameters and no reset_parameters(); leave it out of where={where!r}")

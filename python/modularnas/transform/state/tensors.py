@@ -58,9 +58,7 @@ def put(model: nn.Module, changed: Mapping[str, Tensor]) -> None:
             module.__dict__.update(follow(module, dict(module.__dict__), sizes))
 
 
-def check_same(
-    before: nn.Module, after: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], what: str
-) -> None:
+def check_same(before: nn.Module, after: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> None:
     """Runs both on the example.
 
     Raises:
