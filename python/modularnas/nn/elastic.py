@@ -260,15 +260,20 @@ def elastic(
     return module
 
 
-def restore(module: nn.Module, codes: Sequence[int]) -> None:
-    """Gives an elastic module its own class back; its parameters are those it has, its sizes those of the codes."""
+def restore(module: nn.Module, codes: Sequence[int] | None = None) -> None:
+    """Gives an elastic module its own class back; its parameters are those it has.
+
+    Args:
+        module: the module.
+        codes: of a point; its sizes become the module's, as attributes. None: those last active stay.
+    """
     assert isinstance(module, Elastic)
-    _, attributes = Elastic._prepare(module, codes)
-    module.__dict__.update(attributes)
+    if codes is not None:
+        module.__dict__.update(Elastic._prepare(module, codes)[1])
     given = module.given_class
     for size in module.learned_sizes:
-        del module._parameters[_matrix(size)]  # type: ignore[attr-defined]
-    for name in [name for name in module._buffers if name.startswith(MASK)]:  # type: ignore[attr-defined]
+        del module._parameters[_matrix(size)]
+    for name in [name for name in module._buffers if name.startswith(MASK)]:
         delattr(module, name)
     for name in (
         "cuts",

@@ -119,7 +119,11 @@ class MaskedNorm(Masked):
     @classmethod
     def members(cls, given: type[nn.Module]) -> dict[str, Any]:
         """Statistics that a forward may write into."""
-        return {name: property(lambda self, name=name: self.part(name)) for name in STATISTICS}
+
+        def part(name: str) -> property:
+            return property(lambda self: self.part(name))
+
+        return {name: part(name) for name in STATISTICS}
 
     def forward(self, input: Tensor) -> Tensor:
         """As the given class's; zero where a channel is left out."""
@@ -141,6 +145,11 @@ class MaskedNorm(Masked):
         if kept is None or self.affine:  # type: ignore[attr-defined]
             return out
         return torch.where(kept.view(-1, *[1] * (out.dim() - 2)), out, 0.0)
+
+    def say_present(self, present: bool) -> None:
+        """Says whether the block or candidate around it is part of the network."""
+        device = self.whole("running_mean").device
+        self.register_buffer(PRESENT, torch.tensor(present, device=device), persistent=False)  # type: ignore[attr-defined]
 
     def part(self, name: str) -> Tensor:
         """Statistics whole; their channels that are left out are multiplied by zero."""
@@ -197,7 +206,8 @@ def _normed(self: Any, x: Tensor, mask: Tensor, dims: tuple[int, ...], like: Ten
     variance = centred.square().sum(dims, keepdim=True) / count
     out = (centred * torch.rsqrt(variance + self.eps)).view_as(like)
     out = out * self.weight.view(shape)
-    return out if self.bias is None else out + self.bias.view(shape)
+    result: Tensor = out if self.bias is None else out + self.bias.view(shape)
+    return result
 
 
 #: Forwards of norms that average over channels.

@@ -12,6 +12,7 @@ loss is added to that of the labels.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -111,8 +112,8 @@ class ProgressiveShrinking(Strategy):
     def stage(self, step: int | None = None) -> int:
         """The index of the stage of a step; None: of the next one."""
         step = self.n_steps if step is None else step
-        ends = np.cumsum([stage.steps for stage in self.stages])
-        return int(min(np.searchsorted(ends, step, side="right"), len(self.stages) - 1))
+        ends = itertools.accumulate(stage.steps for stage in self.stages[:-1])
+        return sum(end <= step for end in ends)
 
     def n_paths(self, space: Any) -> int:
         """One, where the caller's loop draws: the number of forwards says the step."""
@@ -176,7 +177,8 @@ def _allowed(space: Any, stage: ShrinkingStage, whole: list[int]) -> list[list[i
             allowed.append([max(code, 0)])
             continue
         values = labels(decision)
-        codes = sorted(range(len(values)), key=lambda i, of=values: _size(of[i], i), reverse=True)
+        sizes = [_size(value, i) for i, value in enumerate(values)]
+        codes = sorted(range(len(values)), key=sizes.__getitem__, reverse=True)
         allowed.append(codes[: stage.open[pattern]])
     return allowed
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from modularnas import _core
 from modularnas.errors import NetworkError, RuleError
-from modularnas.nn import Chosen, Cut, Elastic, MaskedMixedOp, MaskedSkippable, MixedOp, Skippable, elastic
+from modularnas.nn import Chosen, Cut, Elastic, MaskedMixedOp, MaskedNorm, MaskedSkippable, MixedOp, Skippable, elastic
 from modularnas.ops.registry import Build
 from modularnas.ops.slot import Slot
 from modularnas.train.strategy import settled
@@ -151,7 +151,7 @@ def _supernet(
 
 def _inside(
     switches: Sequence[Sequence[tuple[Any, Sequence[Any]]]], parts: dict[str, Elastic]
-) -> list[tuple[Elastic, list[tuple[int, list[bool]]]]]:
+) -> list[tuple[MaskedNorm, list[tuple[int, list[bool]]]]]:
     """The batch norms that are part of the network only for some codes of decisions, made masked ones."""
     regions: dict[nn.Module, list[tuple[int, list[bool]]]] = {}
     for decision, switch in enumerate(switches):
@@ -166,7 +166,7 @@ def _inside(
     for norm in regions:
         if not isinstance(norm, Elastic):
             parts[f"inside {len(parts)}"] = elastic(norm, [], kind="masked")
-    return [(norm, of_norm) for norm, of_norm in regions.items() if isinstance(norm, Elastic)]
+    return [(norm, of_norm) for norm, of_norm in regions.items() if isinstance(norm, MaskedNorm)]
 
 
 def _make_elastic(model: nn.Module, plan: _core.RewritePlan, mode: str) -> dict[str, Elastic]:

@@ -37,12 +37,12 @@ def every_gradient(module: nn.Module, output: Any) -> Any:
 
 class _EveryGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, n_outputs: int, *tensors: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(ctx: Any, n_outputs: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.parameters = tensors[n_outputs:]
         return tensors[:n_outputs]
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         without = [parameter for parameter in ctx.parameters if parameter.grad is None]
         used: set[int] = set()
         hooks = [p.register_post_accumulate_grad_hook(lambda p: used.add(id(p))) for p in without]

@@ -21,8 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from modularnas import _core
 from modularnas.errors import RuleError
-from modularnas.nn import Elastic, MixedOp, Relaxation, privatise, select
-from modularnas.nn.masked import PRESENT
+from modularnas.nn import Elastic, MaskedNorm, MixedOp, Relaxation, privatise, select
 from modularnas.train.strategy import Strategy, named
 from modularnas.transform.every_gradient import every_gradient
 from modularnas.transform.relaxed import Alpha, Relaxed, find_relaxation
@@ -56,7 +55,7 @@ class Supernet(nn.Module):
         costs: dict[str, dict[str, dict[str, int]]],
         *,
         mode: str = "sliced",
-        inside: Sequence[tuple[Elastic, Sequence[tuple[int, Sequence[bool]]]]] = (),
+        inside: Sequence[tuple[MaskedNorm, Sequence[tuple[int, Sequence[bool]]]]] = (),
         order: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
@@ -184,7 +183,7 @@ class Supernet(nn.Module):
             self._parts[path].activate(codes)
         for norm, regions in self._inside:
             present = all(codes[decision] >= 0 and flags[codes[decision]] for decision, flags in regions)
-            norm.register_buffer(PRESENT, torch.tensor(present, device=_device(norm)), persistent=False)
+            norm.say_present(present)
         self._codes = tuple(codes)
         self._select()
 
@@ -254,7 +253,7 @@ class Supernet(nn.Module):
         self._paths = None
         return self
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _draw(self) -> None:
         assert self._policy is not None
         step, turn = divmod(self._step, self._policy.n_paths(self.space))
@@ -355,7 +354,7 @@ class Supernet(nn.Module):
         return Report(self)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._select()  # a row that was moved alone is no part of its table any more
         return self
 
@@ -402,7 +401,3 @@ class Supernet(nn.Module):
 def _in_backward() -> bool:
     """Whether this runs inside of a backward."""
     return bool(torch._C._current_graph_task_id() != -1)
-
-
-def _device(module: Any) -> torch.device | None:
-    return next((tensor.device for tensor in (*module.parameters(), *module.buffers())), None)

@@ -163,8 +163,8 @@ def _insert(model: nn.Module, given: nn.Module, block: nn.Module) -> nn.Module:
                 if child is given:
                     children.append((f"{name}_deeper", block))
             parent._modules.clear()
-            for i, (name, child) in enumerate(children):
-                parent._modules[str(i) if numbered else name] = child
+            for i, (name, inside) in enumerate(children):
+                parent._modules[str(i) if numbered else name] = inside
         else:
             parent._modules.update({name: wrapped for name, child in parent._modules.items() if child is given})
     return model

@@ -41,5 +41,5 @@ def reinitialise(model: nn.Module, where: str = "*", *, seed: int = 0) -> list[s
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for _, module in chosen:
-            module.reset_parameters()  # type: ignore[operator]
+            module.reset_parameters()
     return [path for path, _ in chosen]

@@ -6,6 +6,8 @@ Elsken, Metzen and Hutter 2017, "Simple and Efficient Architecture Search for Co
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -72,7 +74,8 @@ def remove_skip(model: nn.Module, path: str, *, example: Example) -> nn.Module:
     skip = dict(made.named_modules()).get(path)
     if not isinstance(skip, Skip):
         raise NetworkError(f"'{path}' is no skip of mn.transform.insert_skip")
-    share, block = skip.share.detach(), skip.block
+    share = skip.share.detach()
+    block: Any = skip.block
     if share != 1:
         convolution = isinstance(block, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and block.groups == 1
         if not (convolution or isinstance(block, nn.Linear)):

@@ -47,14 +47,15 @@ def put(model: nn.Module, changed: Mapping[str, Tensor]) -> None:
         new[id(tensor)] = nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
     for module in model.modules():
         touched = False
-        for held in (module._parameters, module._buffers):
-            for name, tensor in held.items():
-                if tensor is not None and id(tensor) in new:
-                    held[name] = new[id(tensor)]  # type: ignore[assignment]
+        holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for held in holders:
+            for name, value in held.items():
+                if id(value) in new:
+                    held[name] = new[id(value)]
                     touched = True
         if touched:
-            held = {**module._parameters, **module._buffers}
-            sizes = {name: list(t.shape) for name, t in held.items() if t is not None and t.dim()}
+            every = {**module._parameters, **module._buffers}
+            sizes = {name: list(t.shape) for name, t in every.items() if t is not None and t.dim()}
             module.__dict__.update(follow(module, dict(module.__dict__), sizes))
 
 
