@@ -93,7 +93,8 @@ def test_the_law_at_the_discrete_point_of_every_relaxation(name):
 @pytest.mark.parametrize("name", sorted({*RELAXATIONS} - {"index", "partial_channels"}))
 def test_every_relaxation_gives_gradients_to_parameters_and_weights(name):
     net = supernet([RULES[2]]).relax(name).train()
-    (net(X) - 1).square().sum().backward()
+    for _ in range(3):  # a batch norm hides what is behind a drawn "none"
+        (net(X) - X[:, :1]).square().sum().backward()
     assert net.alpha["3.op"].grad.abs().sum() > 0
     assert net.model[0].weight.grad.abs().sum() > 0
 
