@@ -19,7 +19,7 @@ from modularnas._torch import check_torch
 
 check_torch()  # before the native module is loaded
 
-from modularnas import benchmarks, evaluate, ops, search  # noqa: E402
+from modularnas import benchmarks, evaluate, ops, search, spaces, tuning  # noqa: E402
 from modularnas._core import (  # noqa: E402
     Decision,
     Point,
@@ -38,6 +38,7 @@ from modularnas.errors import (  # noqa: E402
     MissingExtraError,
     ModularNASError,
     NetworkError,
+    PipelineError,
     RuleError,
     SearchError,
     SpaceError,
@@ -48,8 +49,10 @@ from modularnas.errors import (  # noqa: E402
 from modularnas.ops import Slot  # noqa: E402
 from modularnas.outcome import Failed, Pruned  # noqa: E402
 from modularnas.pareto import hypervolume, pareto_front, pareto_ranks  # noqa: E402
+from modularnas.pipeline import Pipeline, Stage  # noqa: E402
 from modularnas.study import Study  # noqa: E402
 from modularnas.transform import Supernet, derive, export, load_export, rewrite, rules  # noqa: E402
+from modularnas.tuning import report, tune  # noqa: E402
 
 Mapping.register(Point)
 
@@ -62,6 +65,8 @@ __all__ = [
     "MissingExtraError",
     "ModularNASError",
     "NetworkError",
+    "Pipeline",
+    "PipelineError",
     "Point",
     "Pruned",
     "RuleError",
@@ -69,6 +74,7 @@ __all__ = [
     "SearchSpace",
     "Slot",
     "SpaceError",
+    "Stage",
     "StorageError",
     "Study",
     "StudyError",
@@ -88,8 +94,12 @@ __all__ = [
     "pareto_front",
     "pareto_ranks",
     "real",
+    "report",
     "rewrite",
     "rules",
     "search",
+    "spaces",
     "subset",
+    "tune",
+    "tuning",
 ]

@@ -300,7 +300,12 @@ class Benchmark:
         """The key that NAS-Bench-101 gives the cell of a point."""
 
 def replay_curves(
-    benchmark: Benchmark, algorithms: Sequence[tuple[str, Mapping[str, Any]]], trials: int, seeds: int, first_seed: int
+    benchmark: Benchmark,
+    algorithms: Sequence[tuple[str, Mapping[str, Any]]],
+    trials: int,
+    seeds: int,
+    first_seed: int,
+    distinct: bool,
 ) -> list[NDArray[np.float64]]:
     """The incumbents of each (name, settings): arrays (seeds, trials)."""
 

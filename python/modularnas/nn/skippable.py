@@ -35,6 +35,10 @@ class Skippable(nn.Module):
         self.paths: Paths | None = None
         self._output = tree_map(lambda leaf: _Input() if isinstance(leaf, Tensor) else leaf, output)
 
+    def activate(self, present: bool) -> None:
+        """Calls the block if it is present."""
+        self.active = present
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the block returns, or its first input in the same form; a weighted sum of both when relaxed."""
         if self.paths is not None:

@@ -41,7 +41,7 @@ class Supernet(nn.Module):
         self,
         model: nn.Module,
         plan: _core.RewritePlan,
-        switches: Sequence[Any],
+        switches: Sequence[Sequence[tuple[Any, Sequence[Any]]]],
         parts: Mapping[str, Elastic],
         costs: dict[str, dict[str, dict[str, int]]],
     ) -> None:
@@ -49,7 +49,7 @@ class Supernet(nn.Module):
         self.model = model
         self.training = model.training
         self._plan = plan
-        self._switches = list(switches)  # by decision: a mixed op, the blocks of a stage, or nothing
+        self._switches = list(switches)  # by decision: the modules that obey it, and what to activate at each code
         self._parts = dict(parts)  # the elastic modules, by their path in the given model
         self._cut_by: list[list[str]] = [[] for _ in switches]
         for path, part in parts.items():
@@ -152,12 +152,8 @@ class Supernet(nn.Module):
         for decision, (code, active) in enumerate(zip(codes, self._codes, strict=True)):
             if code == active or code < 0:
                 continue
-            switch = self._switches[decision]
-            if isinstance(switch, MixedOp):
-                switch.activate(code)
-            elif switch is not None:
-                for block, present in switch:
-                    block.active = present[code]
+            for module, states in self._switches[decision]:
+                module.activate(states[code])
             changed.update(dict.fromkeys(self._cut_by[decision]))
         for path in changed:
             self._parts[path].activate(codes)
