@@ -81,7 +81,8 @@ class Shared:
 
     def run(self, stage: nn.Module, x: Tensor) -> Tensor:
         """What a shareable stage gives, computed once for one input."""
-        if not self._open or torch.compiler.is_compiling():  # a compiler finds common expressions by itself
+        # A compiler finds common expressions by itself; of an inference tensor it is unknown whether it was changed.
+        if not self._open or torch.compiler.is_compiling() or x.is_inference():
             return stage(x)  # type: ignore[no-any-return]
         known = self._known.get(id(x))
         if known is None or known[0]() is not x:
@@ -118,7 +119,7 @@ class _WeightedSum(torch.autograd.Function):
         dtype = ys[0].dtype
         for y in ys[1:]:
             dtype = torch.promote_types(dtype, y.dtype)
-        if weights.device.type == "cpu" and not torch.compiler.is_compiling():
+        if weights.device.type == "cpu":
             factors: Sequence[Any] = weights.tolist()
             total = (ys[0] * factors[0]).to(dtype)
             for factor, y in zip(factors[1:], ys[1:], strict=True):
@@ -146,6 +147,15 @@ class _WeightedSum(torch.autograd.Function):
                 for factor, y, need in zip(factors, ys, needed[1:], strict=True)
             ),
         )
+
+
+def _weighted_sum(terms: Sequence[tuple[Tensor, Tensor]]) -> Any:
+    if torch.compiler.is_compiling():  # a compiler fuses the plain sum
+        total: Any = terms[0][0] * terms[0][1]
+        for weight, y in terms[1:]:
+            total = total + weight * y
+        return total
+    return _WeightedSum.apply(torch.stack([weight for weight, _ in terms]), *(y for _, y in terms))  # type: ignore[no-untyped-call]
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
@@ -185,7 +195,11 @@ def _is_norm(stage: nn.Module) -> bool:
 
 
 def _is_shareable(stage: nn.Module) -> bool:
-    return type(stage) in _SHAREABLE and not getattr(stage, "inplace", False) and not getattr(stage, "return_indices", False)
+    return (
+        type(stage) in _SHAREABLE
+        and not getattr(stage, "inplace", False)
+        and not getattr(stage, "return_indices", False)
+    )
 
 
 def _has_hooks(modules: Sequence[nn.Module]) -> bool:
@@ -218,7 +232,9 @@ class _Candidate:
 
 def _alignment(conv: Any) -> tuple[Any, ...]:
     """Convolutions of one alignment give the same positions: kernels are added where their taps read the same."""
-    reach = tuple(2 * p - d * (k - 1) - 1 for k, d, p in zip(conv.kernel_size, conv.dilation, conv.padding, strict=True))
+    reach = tuple(
+        2 * p - d * (k - 1) - 1 for k, d, p in zip(conv.kernel_size, conv.dilation, conv.padding, strict=True)
+    )
     return conv.stride, conv.groups, reach
 
 
@@ -240,26 +256,22 @@ class Fused:
         self.note = self._note(mixed.names)
 
     def _groups(self) -> list[list[int]]:
-        """Candidates that are merged into one kernel, by code."""
+        """Candidates that are merged into one kernel, by code, two or more."""
         aligned: dict[tuple[Any, ...], list[int]] = {}
         for code, candidate in enumerate(self.candidates):
             if candidate.key:
                 aligned.setdefault(candidate.key, []).append(code)
+        identity = next((code for code, candidate in enumerate(self.candidates) if candidate.key == ()), None)
         groups = []
         for codes in aligned.values():
-            kernels = [self.candidates[code].tail.kernel_size for code in codes]  # type: ignore[union-attr]
-            reach = [_extent(self.candidates[code].tail) for code in codes]
-            merged = math.prod(map(max, zip(*reach, strict=True)))
-            if merged <= sum(math.prod(kernel) for kernel in kernels):
+            convs: list[Any] = [self.candidates[code].tail for code in codes]
+            taps = math.prod(map(max, zip(*map(_extent, convs), strict=True)))
+            if taps > sum(math.prod(conv.kernel_size) for conv in convs):
+                continue  # one kernel would be more work than several
+            if identity is not None and self._keeps_size(codes[0]):
+                codes, identity = [*codes, identity], None
+            if len(codes) > 1:
                 groups.append(codes)
-            else:
-                groups += [[code] for code in codes]
-        identity = next((code for code, candidate in enumerate(self.candidates) if candidate.key == ()), None)
-        if identity is not None:
-            for codes in groups:
-                if self._keeps_size(codes[0]):
-                    codes.append(identity)
-                    break
         return groups
 
     def _keeps_size(self, code: int) -> bool:
@@ -267,18 +279,12 @@ class Fused:
         conv: Any = candidate.tail
         stride, _, reach = _alignment(conv)
         return (
-            not candidate.shared
-            and set(stride) == {1}
-            and set(reach) == {-1}
-            and conv.in_channels == conv.out_channels
+            not candidate.shared and set(stride) == {1} and set(reach) == {-1} and conv.in_channels == conv.out_channels
         )
 
     def _note(self, names: Sequence[str]) -> str:
-        parts = []
-        merged = {code for codes in self.groups if len(codes) > 1 for code in codes}
-        for codes in self.groups:
-            if len(codes) > 1:
-                parts.append(f"merged into one kernel: {', '.join(names[code] for code in codes)}")
+        parts = [f"merged into one kernel: {', '.join(names[code] for code in codes)}" for codes in self.groups]
+        merged = {code for codes in self.groups for code in codes}
         kinds: dict[str, list[str]] = {}
         for code, (name, candidate) in enumerate(zip(names, self.candidates, strict=True)):
             if code in merged:
@@ -301,7 +307,7 @@ class Fused:
     def __call__(self, mixed: MixedOp, paths: Paths, x: Tensor) -> Tensor | None:
         """The weighted sum; None if the plain form has to give it."""
         weights = paths.scalars
-        if not weights or paths.watched or mixed.drop and mixed.training:
+        if not weights or paths.watched or (mixed.training and any(mixed.drop.values())):
             return None
         left = dict.fromkeys(code for code in paths.codes if not self.candidates[code].zero)
         plain = [code for code in left if _has_hooks(self.candidates[code].parts)]
@@ -312,7 +318,7 @@ class Fused:
             terms.append((weights[code], mixed.candidates[code](x)))
         for group in self.groups:
             codes = [code for code in group if code in left]
-            if any(self.candidates[code].tail is not None for code in codes):
+            if len(codes) > 1 and any(self.candidates[code].tail is not None for code in codes):
                 for code in codes:
                     del left[code]
                 folded.append(self._merged(codes, weights, x))
@@ -329,11 +335,11 @@ class Fused:
             elif _is_norm(tail):
                 folded.append(self._normed(tail, y, weights[code]))
             elif _is_convolution(tail):
-                folded.append(_convolve(tail, y, tail.weight * weights[code], _times(tail.bias, weights[code])))
+                folded.append(tail._conv_forward(y, tail.weight * weights[code], _times(tail.bias, weights[code])))
             else:
                 terms.append((weights[code], tail(y)))
         if terms:
-            total = _WeightedSum.apply(torch.stack([w for w, _ in terms]), *(y for _, y in terms))
+            total = _weighted_sum(terms)
         elif folded:
             total = folded.pop(0)
             if folded:
@@ -346,29 +352,20 @@ class Fused:
 
     def _merged(self, codes: Sequence[int], weights: dict[int, Tensor], x: Tensor) -> Tensor:
         """One convolution for several, and perhaps the identity."""
-        convs: list[Any] = [self.candidates[code].tail for code in codes if self.candidates[code].tail is not None]
-        widest = max(convs, key=lambda conv: math.prod(_extent(conv)))
+        chosen = [self.candidates[code] for code in codes]
+        convs: list[Any] = [candidate.tail for candidate in chosen if candidate.tail is not None]
         extent = tuple(map(max, zip(*map(_extent, convs), strict=True)))
-        for stage in self.candidates[next(c for c in codes if self.candidates[c].tail is not None)].shared:
+        first = convs[0]
+        for stage in next(candidate.shared for candidate in chosen if candidate.tail is not None):
             x = self.shared.run(stage, x)
-        kernel: Tensor | None = None
-        bias: Tensor | None = None
-        for code in codes:
-            conv: Any = self.candidates[code].tail
-            part = _dirac(widest, extent) if conv is None else _spread(conv, extent)
-            part = part * weights[code]
-            kernel = part if kernel is None else kernel + part
-            shift = None if conv is None else _times(conv.bias, weights[code])
-            bias = shift if bias is None else bias if shift is None else bias + shift
-        assert kernel is not None
-        padding = tuple(
-            p + (e - own) // 2 for p, e, own in zip(widest.padding, extent, _extent(widest), strict=True)
-        )
-        apply = next(f for cls, f in _CONVOLUTIONS.items() if isinstance(widest, cls))
-        dilation = 1
-        if len(convs) == 1 and len(codes) == 1:
-            return _convolve(widest, x, kernel, bias)
-        return apply(x, kernel, bias, widest.stride, padding, dilation, widest.groups)
+        parts = [_dirac(first, extent) if c.tail is None else _spread(c.tail, extent) for c in chosen]
+        kernel = sum(weights[code] * part for code, part in zip(codes, parts, strict=True))
+        shifts = [(weights[c], self.candidates[c].tail) for c in codes]
+        biases = [w * conv.bias for w, conv in shifts if conv is not None and conv.bias is not None]  # type: ignore[operator]
+        bias = sum(biases) if biases else None
+        padding = tuple(p + (e - own) // 2 for p, e, own in zip(first.padding, extent, _extent(first), strict=True))
+        convolution = next(f for cls, f in _CONVOLUTIONS.items() if isinstance(first, cls))
+        return convolution(x, kernel, bias, first.stride, padding, 1, first.groups)
 
     def _normed(self, norm: Any, x: Tensor, weight: Tensor) -> Tensor:
         """The batch norm times a weight, which rides in its scale and shift."""
@@ -423,10 +420,6 @@ def _dirac(conv: Any, extent: Sequence[int]) -> Tensor:
     """The kernel of the identity."""
     kernel = torch.zeros(conv.weight.shape[0], conv.weight.shape[1], *extent).to(conv.weight)
     return nn.init.dirac_(kernel, conv.groups)
-
-
-def _convolve(conv: Any, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-    return conv._conv_forward(x, kernel, bias)  # type: ignore[no-any-return]
 
 
 def fuse(mixed_ops: Sequence[MixedOp]) -> Shared:

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map, tree_map_only
 from modularnas import _core
 from modularnas.errors import NetworkError, RuleError
 from modularnas.nn import Chosen, Cut, Elastic, MixedOp, Skippable, elastic
+from modularnas.nn.fuse import fuse as fuse_forms
 from modularnas.ops.registry import Build
 from modularnas.ops.slot import Slot
 from modularnas.transform.rules.rule import Rule
@@ -25,7 +26,9 @@ from modularnas.transform.trace import Call, Example, Trace, call_arguments, on_
 __all__ = ["rewrite"]
 
 
-def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplace: bool = False) -> Supernet:
+def rewrite(
+    model: nn.Module, rules: Sequence[Rule], *, example: Example, inplace: bool = False, fuse: bool = True
+) -> Supernet:
     """Rewrites a model into a supernet that holds every choice of the rules, sharing weights.
 
     Args:
@@ -35,6 +38,8 @@ def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplac
             matters; costs are counted for it.
         inplace: whether to rewrite the given model itself instead of a copy. The copy is the default and leaves the
             given model alone.
+        fuse: whether weighted sums of candidates (`supernet.relax`) take fused forms: equal to rounding, in fewer
+            calls and less memory; `supernet.report()` says which.
 
     Returns:
         A module called like the model, trained like the model. Its `original_point` gives the model's own outputs.
@@ -74,10 +79,11 @@ def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplac
     # In a copy first, so that a given model is changed only by what works.
     tensors = [*model.parameters(), *model.buffers()] if inplace else []
     while True:
-        supernet = _supernet(copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}), plan, builds, traced)
+        given = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+        supernet = _supernet(given, plan, builds, traced, fuse)
         refused = _refused(supernet, plan, traced, args, kwargs)
         if not refused:
-            return _supernet(model, plan, builds, traced) if inplace else supernet
+            return _supernet(model, plan, builds, traced, fuse) if inplace else supernet
         plan = plan.without(refused)
 
 
@@ -86,7 +92,11 @@ VERIFIED = ("width", "depth", "subset")
 
 
 def _supernet(
-    model: nn.Module, plan: _core.RewritePlan, builds: dict[str, dict[str, Build | None]], traced: Trace
+    model: nn.Module,
+    plan: _core.RewritePlan,
+    builds: dict[str, dict[str, Build | None]],
+    traced: Trace,
+    fuse: bool,
 ) -> Supernet:
     """Puts into a model, in place, what a plan opens."""
     _check_conditions(plan, traced)
@@ -94,6 +104,7 @@ def _supernet(
     # and a failure leaves an in-place model as it was.
     switches: list[list[tuple[Any, Sequence[Any]]]] = [[] for _ in plan.space.decisions]
     costs: dict[str, dict[str, dict[str, int]]] = {}
+    fusable: list[MixedOp] = []
     placed: dict[nn.Module, nn.Module] = {}
     for action in plan.actions:
         path = action["path"]
@@ -102,6 +113,8 @@ def _supernet(
             mixed, costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced)
             mixed.train(given.training)
             placed[given] = mixed
+            if all(isinstance(call.output, Tensor) for call in traced.calls[path]):
+                fusable.append(mixed)
             switches[action["decision"]].append((mixed, range(len(action["candidates"]))))
     _grow(model, plan)
     parts = _make_elastic(model, plan)
@@ -124,7 +137,7 @@ def _supernet(
     # Innermost first: what an outer module holds is replaced before the outer module is.
     for given in reversed([module for module in model.modules() if module in placed]):
         model = _put(model, given, placed[given])
-    return Supernet(model, plan, switches, parts, costs)
+    return Supernet(model, plan, switches, parts, costs, fuse_forms(fusable) if fuse else None)
 
 
 def _make_elastic(model: nn.Module, plan: _core.RewritePlan) -> dict[str, Elastic]:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from modularnas import _core
 from modularnas.errors import SpaceError
-from modularnas.nn import Elastic, MixedOp, Relaxation
+from modularnas.nn import Elastic, Relaxation
+from modularnas.nn.fuse import Shared
 from modularnas.transform.relaxed import Alpha, Relaxed, find_relaxation
 from modularnas.transform.report import Report
 
@@ -44,6 +45,7 @@ class Supernet(nn.Module):
         switches: Sequence[Sequence[tuple[Any, Sequence[Any]]]],
         parts: Mapping[str, Elastic],
         costs: dict[str, dict[str, dict[str, int]]],
+        shared: Shared | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -64,6 +66,7 @@ class Supernet(nn.Module):
         self.alpha = Alpha()
         self.edge_alpha = Alpha()
         self.relaxed: Relaxed | None = None
+        self._shared = shared  # what fused forms have in common; None for plain forms
         self.activate(self.original_point or self.space.sample(seed=0))
 
     @property
@@ -140,13 +143,6 @@ class Supernet(nn.Module):
             self._codes = (-2,) * len(codes)
             self._switch(codes)
 
-    def _obeying(self, decision: int) -> list[tuple[Any, Sequence[Any]]]:
-        """The modules that obey a decision, each with what is active at each code."""
-        switch = self._switches[decision]
-        if switch is None:
-            return []
-        return [(switch, range(len(switch.names)))] if isinstance(switch, MixedOp) else list(switch)
-
     def _switch(self, codes: Sequence[int]) -> None:
         changed: dict[str, None] = {}
         for decision, (code, active) in enumerate(zip(codes, self._codes, strict=True)):
@@ -198,6 +194,9 @@ class Supernet(nn.Module):
         """As the given model's, with the active point's network, or everything weighed while it is relaxed."""
         if self.relaxed is not None:
             self.relaxed.draw()
+            if self._shared is not None and not torch.compiler.is_compiling():
+                with self._shared:
+                    return self.model(*args, **kwargs)
         elif self.training and self._seed is not None:
             self._draw()
         return self.model(*args, **kwargs)

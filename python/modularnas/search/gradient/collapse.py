@@ -94,7 +94,7 @@ class CollapseGuard:
         max_skips: int | None = 2,
         ratio: float | None = 0.75,
         window: int = 5,
-        skips: Sequence[str] = ("identity",),
+        skips: Sequence[str] = ("identity", "skip_connect"),
         where: str = "*",
     ) -> None:
         self.search = search
