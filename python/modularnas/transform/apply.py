@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 from modularnas import _core
 from modularnas.errors import NetworkError, RuleError
 from modularnas.nn import Chosen, Cut, Elastic, MaskedMixedOp, MaskedNorm, MaskedSkippable, MixedOp, Skippable, elastic
+from modularnas.nn.fuse import fuse as fuse_forms
 from modularnas.ops.registry import Build
 from modularnas.ops.slot import Slot
 from modularnas.train.strategy import settled
@@ -33,6 +34,7 @@ def rewrite(
     example: Example,
     inplace: bool = False,
     mode: Literal["sliced", "masked"] = "sliced",
+    fuse: bool = True,
 ) -> Supernet:
     """Rewrites a model into a supernet that holds every choice of the rules, sharing weights.
 
@@ -46,6 +48,8 @@ def rewrite(
         mode: `"sliced"`: a sub-network takes only its own time. `"masked"`: everything has one shape, so
             `torch.compile` makes one graph for all points, each taking the time of the largest; what cannot be masked
             (a size that the model's forward reads from a shape) stays closed and is reported.
+        fuse: whether weighted sums of candidates (`supernet.relax`) take fused forms: equal to rounding, in fewer
+            calls and less memory; `supernet.report()` says which.
 
     Returns:
         A module called like the model, trained like the model. Its `original_point` gives the model's own outputs.
@@ -88,10 +92,10 @@ def rewrite(
     tensors = [*model.parameters(), *model.buffers()] if inplace else []
     while True:
         memo = {id(tensor): tensor for tensor in tensors}
-        supernet = _supernet(copy.deepcopy(model, memo), plan, builds, traced, mode)
+        supernet = _supernet(copy.deepcopy(model, memo), plan, builds, traced, mode, fuse)
         refused = _refused(supernet, plan, traced, args, kwargs)
         if not refused:
-            return _supernet(model, plan, builds, traced, mode) if inplace else supernet
+            return _supernet(model, plan, builds, traced, mode, fuse) if inplace else supernet
         plan = plan.without(refused)
 
 
@@ -100,7 +104,12 @@ VERIFIED = ("width", "depth", "subset")
 
 
 def _supernet(
-    model: nn.Module, plan: _core.RewritePlan, builds: dict[str, dict[str, Build | None]], traced: Trace, mode: str
+    model: nn.Module,
+    plan: _core.RewritePlan,
+    builds: dict[str, dict[str, Build | None]],
+    traced: Trace,
+    mode: str,
+    fuse: bool,
 ) -> Supernet:
     """Puts into a model, in place, what a plan opens."""
     _check_conditions(plan, traced)
@@ -110,6 +119,7 @@ def _supernet(
     switches: list[list[tuple[Any, Sequence[Any]]]] = [[] for _ in plan.space.decisions]
     costs: dict[str, dict[str, dict[str, int]]] = {}
     known: dict[Any, dict[str, int]] = {}
+    fusable: list[MixedOp] = []
     placed: dict[nn.Module, nn.Module] = {}
     for action in plan.actions:
         path = action["path"]
@@ -118,6 +128,8 @@ def _supernet(
             mixed, costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced, known, mode)
             mixed.train(given.training)
             placed[given] = mixed
+            if all(isinstance(call.output, Tensor) for call in traced.calls[path]):
+                fusable.append(mixed)
             switches[action["decision"]].append((mixed, range(len(action["candidates"]))))
     _grow(model, plan)
     parts = _make_elastic(model, plan, mode)
@@ -147,7 +159,8 @@ def _supernet(
     for given in reversed([module for module in model.modules() if module in placed]):
         model = _put(model, given, placed[given])
     inside = _inside(switches, parts) if mode == "masked" else []
-    return Supernet(model, plan, switches, parts, costs, mode=mode, inside=inside, order=order)
+    shared = fuse_forms(fusable) if fuse and mode == "sliced" else None
+    return Supernet(model, plan, switches, parts, costs, mode=mode, inside=inside, order=order, shared=shared)
 
 
 def _inside(

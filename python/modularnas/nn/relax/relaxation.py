@@ -38,10 +38,12 @@ class Relaxation:
 
     Attributes:
         n_paths: how many candidates run; 0: all.
+        draws: whether anything is drawn.
     """
 
     name: ClassVar[str]
     n_paths: ClassVar[int] = 0
+    draws: ClassVar[bool] = True
 
     def __init__(self, temperature: float = 1.0) -> None:
         if not temperature > 0:

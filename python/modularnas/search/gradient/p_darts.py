@@ -58,7 +58,7 @@ class PDARTS(GradientAlgorithm):
         skip_drop: Sequence[float] = (0.0, 0.4, 0.7),
         decay: float = 1e-3,
         max_skips: int | None = 2,
-        skips: Sequence[str] = ("identity",),
+        skips: Sequence[str] = ("identity", "skip_connect"),
         where: str = "*",
         **settings: Any,
     ) -> None:
