@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from modularnas.nn.fuse import fuse as fuse_forms
 from modularnas.ops.registry import Build
 from modularnas.ops.slot import Slot
 from modularnas.train.strategy import settled
+from modularnas.transform.duplicate import duplicate
 from modularnas.transform.rules.rule import Rule
 from modularnas.transform.supernet import Supernet
 from modularnas.transform.trace import Call, Example, Trace, call_arguments, evaluating, on_meta, trace
@@ -88,15 +88,23 @@ def rewrite(
         if rule.candidates is not None
         for path in data["targets"]
     }
-    # In a copy first, so that a given model is changed only by what works.
-    tensors = [*model.parameters(), *model.buffers()] if inplace else []
+    verified = any(action["action"] in VERIFIED for action in plan.actions)
     while True:
+        grown = _grown(model, plan)
+        if inplace and not verified:
+            break
+        # In a copy first, so that a given model is changed only by what works.
+        tensors = [*model.parameters(), *model.buffers()] if inplace else []
         memo = {id(tensor): tensor for tensor in tensors}
-        supernet = _supernet(copy.deepcopy(model, memo), plan, builds, traced, mode, fuse)
+        memo |= {id(model.get_parameter(path)): weight for path, weight in grown.items()}
+        supernet = _supernet(duplicate(model, memo), plan, builds, traced, mode, fuse)
         refused = _refused(supernet, plan, traced, args, kwargs)
         if not refused:
-            return _supernet(model, plan, builds, traced, mode, fuse) if inplace else supernet
+            if not inplace:
+                return supernet
+            break
         plan = plan.without(refused)
+    return _supernet(model, plan, builds, traced, mode, fuse, grown)
 
 
 #: Decisions that the user's own forward may not allow; each is tried before it is kept.
@@ -110,8 +118,9 @@ def _supernet(
     traced: Trace,
     mode: str,
     fuse: bool,
+    grown: Mapping[str, nn.Parameter] | None = None,
 ) -> Supernet:
-    """Puts into a model, in place, what a plan opens."""
+    """Puts into a model, in place, what a plan opens; a copy has its larger weights already."""
     _check_conditions(plan, traced)
     order = {path: model.get_submodule(path) for path in traced.calls}
     # Built before anything is put in place, so that a candidate that contains the replaced class is not opened itself,
@@ -131,7 +140,8 @@ def _supernet(
             if all(isinstance(call.output, Tensor) for call in traced.calls[path]):
                 fusable.append(mixed)
             switches[action["decision"]].append((mixed, range(len(action["candidates"]))))
-    _grow(model, plan)
+    for path, weight in (grown or {}).items():
+        model.get_submodule(path.rpartition(".")[0]).weight = weight
     parts = _make_elastic(model, plan, mode)
     for action in plan.actions:
         if action["action"] == "subset":
@@ -465,13 +475,14 @@ def _place(given: nn.Module, model: nn.Module) -> tuple[torch.device, torch.dtyp
     return (tensors[0].device, tensors[0].dtype) if tensors else (torch.device("cpu"), torch.get_default_dtype())
 
 
-def _grow(model: nn.Module, plan: _core.RewritePlan) -> None:
-    """Surrounds the kernels that the plan makes elastic, up to their largest size."""
+def _grown(model: nn.Module, plan: _core.RewritePlan) -> dict[str, nn.Parameter]:
+    """By path, what takes the place of kernels that the plan makes elastic: zeros around them up to the largest."""
     paths = [_weight(action["path"]) for action in plan.actions if action["action"] == "kernel"]
     weights: dict[str, Tensor] = {path: model.get_parameter(path) for path in paths}
-    for path, weight in plan.grow(weights).items():
-        module = model.get_submodule(path.rpartition(".")[0])
-        module.weight = nn.Parameter(weight.contiguous(), requires_grad=weights[path].requires_grad)
+    return {
+        path: nn.Parameter(weight.contiguous(), requires_grad=weights[path].requires_grad)
+        for path, weight in plan.grow(weights).items()
+    }
 
 
 def _weight(path: str) -> str:
