@@ -18,7 +18,7 @@ RUST = {
     "predict": {"error", "rng", "space"},
     "search": {"error", "rng", "space", "trial", "cost", "predict"},
     "transform": {"error", "space", "network"},
-    "evaluate": {"error", "trial"},
+    "evaluate": {"error", "rng", "trial"},
     "study": {"error", "rng", "space", "trial", "cost", "search", "evaluate"},
     "benchmark": {"error", "space", "trial", "search", "evaluate"},
     "bindings": {
@@ -44,7 +44,7 @@ PYTHON = {
     "ops": {"errors"},
     "nn": set(),
     "transform": {"errors", "ops", "nn"},
-    "evaluate": {"errors"},
+    "evaluate": {"errors", "outcome"},
     "search": {"errors"},
     "pareto": {"errors"},
     "progress": {"study"},

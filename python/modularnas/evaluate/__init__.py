@@ -5,9 +5,11 @@ metrics, a number if there is one objective, `mn.Failed` or `mn.Pruned`). One ev
 `function.py`. The room knows torch and what a trial is; no algorithm, no file, and a supernet only by its methods.
 """
 
+from modularnas.evaluate import zero_cost
 from modularnas.evaluate.batch_norm import recalibrate
 from modularnas.evaluate.function import Function
 from modularnas.evaluate.shared_weights import SharedWeights
 from modularnas.evaluate.vectorized import Vectorized
+from modularnas.evaluate.zero_cost import Ensemble, ZeroCost
 
-__all__ = ["Function", "SharedWeights", "Vectorized", "recalibrate"]
+__all__ = ["Ensemble", "Function", "SharedWeights", "Vectorized", "ZeroCost", "recalibrate", "zero_cost"]
