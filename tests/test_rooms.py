@@ -48,7 +48,7 @@ PYTHON = {
     "search": {"errors"},
     "pareto": {"errors"},
     "progress": {"study"},
-    "study": {"errors", "progress"},
+    "study": {"errors", "evaluate", "progress"},
     "testing": set(),
     "demo": {"errors", "evaluate", "rules", "search", "study", "transform"},
     "cli": {"errors", "demo", "ops", "search", "__version__"},

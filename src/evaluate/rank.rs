@@ -203,7 +203,7 @@ mod tests {
         // scipy.stats.kendalltau and spearmanr of the same rows.
         let (a, b) = ([12.0, 2.0, 1.0, 12.0, 2.0], [1.0, 4.0, 7.0, 1.0, 0.0]);
         assert!((kendall(&a, &b) + 0.471_404_520_791_031_7).abs() < 1e-12);
-        assert!((spearman(&a, &b) + 0.540_738_023_344_134_8).abs() < 1e-3, "{}", spearman(&a, &b));
+        assert!((spearman(&a, &b) + 0.540_738_070_435_875_2).abs() < 1e-12);
         assert!(kendall(&[1.0, 1.0], &[1.0, 2.0]).is_nan());
         assert_eq!(regret(&[3.0, 2.0, 1.0], &[0.5, 0.9, 1.0], 2, 1.0), 1.0 - 0.9);
     }

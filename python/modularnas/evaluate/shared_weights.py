@@ -2,20 +2,20 @@
 
 The one-shot method (Bender et al. 2018; Guo et al. 2019, SPOS, arXiv 1904.00420): no candidate is trained. Each one is
 derived with views of the supernet's weights, so the score sees a plain module and nothing of the supernet is touched.
-Scores are remembered by point: weights that do not change cannot score differently. `forget()` after more training.
+Scores are remembered by architecture: weights that do not change cannot score differently. `forget()` after more training.
 """
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from modularnas.errors import EvaluationError
 from modularnas.evaluate.batch_norm import POLICIES, recalibrate, use_batch_statistics
+from modularnas.evaluate.randomness import isolated
+from modularnas.evaluate.values import values_of
 
 __all__ = ["SharedWeights"]
 
@@ -34,7 +34,8 @@ class SharedWeights:
 
     Args:
         supernet: a trained supernet.
-        score: `score(net) -> float | dict`: the metrics of a plain network in eval mode, such as validation accuracy.
+        score: `score(net) -> float | dict`: the metrics of a plain network in eval mode, such as validation accuracy;
+            several at once as a dict.
         metric: the name of the metric where `score` returns a number.
         batch_norm: `"recalibrate"`: running statistics are measured anew on `calibration` for each candidate;
             `"batch"`: those of the batch at hand; `"none"`: the supernet's own, which mix all paths.
@@ -42,9 +43,12 @@ class SharedWeights:
             (input, target) pairs; the same ones for every candidate.
         n_calibration: how many of them to use; None: all.
         costs: whether to add the exact `params`, `macs` and `activation_bytes` to the metrics.
+        canonical: `canonical(point)`: what points of the same architecture have in common, where a space has several
+            for one (isomorphic cells); only the first of them is scored. None: the point itself.
 
     Raises:
-        EvaluationError: for an unknown policy or missing calibration.
+        EvaluationError: for an unknown policy or missing calibration. While running, naming the trial: for a
+            calibration without a batch, and a score that is no number. A score that is not finite is `mn.Failed`.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8))
@@ -67,6 +71,7 @@ class SharedWeights:
         calibration: Iterable[Any] | None = None,
         n_calibration: int | None = None,
         costs: bool = True,
+        canonical: Callable[[Any], Hashable] | None = None,
     ) -> None:
         if not (hasattr(supernet, "derive") and hasattr(supernet, "space")):
             raise EvaluationError(
@@ -90,43 +95,33 @@ class SharedWeights:
         self.calibration = list(calibration or ()) if once else calibration
         self.n_calibration = n_calibration
         self.costs = costs
-        self._known: dict[Any, dict[str, float]] = {}
+        self.canonical = canonical or (lambda point: point)
+        self._known: dict[Hashable, Any] = {}
 
     def forget(self) -> None:
         """Forgets all scores; call it after the supernet was trained further."""
         self._known.clear()
 
-    def evaluate(self, trials: Sequence[Any]) -> list[dict[str, float]]:
+    def evaluate(self, trials: Sequence[Any]) -> list[Any]:
         """The metrics of each trial's candidate, in the same order."""
-        return [dict(self._values(trial)) for trial in trials]
+        return [self._values(trial) for trial in trials]
 
-    def _values(self, trial: Any) -> dict[str, float]:
-        point = trial.point
-        if point not in self._known:
-            self._known[point] = self._measure(trial)
-        return self._known[point]
+    def _values(self, trial: Any) -> Any:
+        architecture = self.canonical(trial.point)
+        if architecture not in self._known:
+            self._known[architecture] = self._measure(trial)
+        known = self._known[architecture]
+        return dict(known) if isinstance(known, dict) else known
 
-    def _measure(self, trial: Any) -> dict[str, float]:
+    def _measure(self, trial: Any) -> Any:
         net = self.supernet.derive(trial.point, share=True)
-        # The same random numbers for every candidate (augmentation, shuffling), and none taken from the user's.
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with isolated(0):  # the same random numbers for every candidate (augmentation, shuffling)
             if self.batch_norm == "recalibrate":
-                recalibrate(net, self.calibration or (), self.n_calibration)
+                try:
+                    recalibrate(net, self.calibration or (), self.n_calibration)
+                except EvaluationError as error:
+                    raise EvaluationError(f"trial {trial.number}: {error}") from error
             elif self.batch_norm == "batch":
                 use_batch_statistics(net)
-            values = self._as_values(self.score(net.eval()), trial)
-        return {**self.supernet.cost(trial.point), **values} if self.costs else values
-
-    def _as_values(self, score: Any, trial: Any) -> dict[str, float]:
-        values = {}
-        for name, value in (score if isinstance(score, dict) else {self.metric: score}).items():
-            if isinstance(value, Tensor) and value.numel() == 1:
-                value = value.item()
-            if isinstance(value, bool) or not isinstance(value, numbers.Real):
-                raise EvaluationError(
-                    f"trial {trial.number}: score returned {value!r} for '{name}'; "
-                    "expected a number or a dict of numbers"
-                )
-            values[name] = float(value)
-        return values
+            values = values_of(self.score(net.eval()), trial, self.metric)
+        return {**self.supernet.cost(trial.point), **values} if self.costs and isinstance(values, dict) else values

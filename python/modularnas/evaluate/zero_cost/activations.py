@@ -24,7 +24,7 @@ _ACTIVATIONS = {
 
 
 class _Codes(TorchDispatchMode):
-    """Keeps the code of every activation, as float32 rows (N, units)."""
+    """Keeps the code of every activation, as boolean rows (N, units)."""
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -33,12 +33,12 @@ class _Codes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func._schema.name in _ACTIVATIONS and args[0].shape[0] == self.n:
-            self.rows.append((args[0] > 0).reshape(self.n, -1).float())
+            self.rows.append((args[0] > 0).reshape(self.n, -1))
         return func(*args, **(kwargs or {}))
 
 
 def codes(probe: Probe, x: Tensor) -> list[Tensor]:
-    """The codes of inputs x (N, ...): for each activation that runs, rows (N, units) of 0 and 1.
+    """The codes of inputs x (N, ...): for each activation that runs, boolean rows (N, units).
 
     Raises:
         EvaluationError: if no activation runs.

@@ -80,14 +80,14 @@ class Ensemble:
             rows = [self._row(found, one) for one, found in zip(asked, self.evaluator.evaluate(asked), strict=True)]
             known = [row for row in rows if isinstance(row, list)]
             if not known:
-                raise EvaluationError(f"none of the {len(rows)} reference networks has all metrics; the first: {rows[0]}")
+                raise EvaluationError(
+                    f"none of the {len(rows)} reference networks has all metrics; the first: {rows[0]}"
+                )
             self._references = np.array(known)
         outcomes = []
         for trial, outcome in zip(trials, self.evaluator.evaluate(trials), strict=True):
             row = self._row(outcome, trial)
-            outcomes.append(
-                {**outcome, self.metric: self._joined(np.array(row))} if isinstance(row, list) else row
-            )
+            outcomes.append({**outcome, self.metric: self._joined(np.array(row))} if isinstance(row, list) else row)
         return outcomes
 
     def _row(self, outcome: Any, trial: Any) -> list[float] | Failed | Pruned:

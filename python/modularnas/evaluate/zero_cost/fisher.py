@@ -37,6 +37,8 @@ def fisher(probe: Probe) -> float:
     for (layer, output), gradient in zip(outputs, found, strict=True):
         # (N, channels, positions), also of a linear layer on (N, ..., features).
         last = isinstance(layer, nn.Linear)
-        mask = (output.detach() * gradient).movedim(-1 if last else 1, 1).reshape(n, output.shape[-1 if last else 1], -1)
+        mask = (
+            (output.detach() * gradient).movedim(-1 if last else 1, 1).reshape(n, output.shape[-1 if last else 1], -1)
+        )
         total += 0.5 * mask.sum(2).square().mean(0).sum().item()
     return total

@@ -30,4 +30,4 @@ def linear_regions(probe: Probe) -> float:
 
 
 def _rows(probe: Probe, x: torch.Tensor) -> torch.Tensor:
-    return torch.cat([row.bool() for row in codes(probe, x)], 1)
+    return torch.cat(codes(probe, x), 1)
