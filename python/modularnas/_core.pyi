@@ -382,3 +382,33 @@ def pareto_ranks(losses: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def pareto_hypervolume(losses: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
     """The volume that the rows dominate up to the reference."""
+
+def rank_statistics(
+    scores: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    top: int,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[list[float], list[tuple[float, float]]]:
+    """Kendall, Spearman and regret of the top: the values, and the (low, high) of each."""
+
+@final
+class Surrogate:
+    """What a surrogate has learnt."""
+
+    def predict(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation for each row."""
+
+def fit_surrogate(
+    kind: str,
+    rows: NDArray[np.float64],
+    columns: Sequence[tuple[int, int, bool]],
+    targets: NDArray[np.float64],
+    by_rank: bool,
+    seed: int,
+) -> Surrogate:
+    """Fits a surrogate to rows; columns (start, stop, numeric) belong to one decision."""
+
+def encoded_columns(space: SearchSpace) -> list[tuple[int, int, bool]]:
+    """The columns of `space.encode` as (start, stop, numeric), one a decision."""
