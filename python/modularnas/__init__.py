@@ -19,7 +19,20 @@ from modularnas._torch import check_torch
 
 check_torch()  # before the native module is loaded
 
-from modularnas import benchmarks, distributed, evaluate, observers, ops, pruners, search, spaces, tuning  # noqa: E402
+from modularnas import (  # noqa: E402
+    benchmarks,
+    distributed,
+    evaluate,
+    observers,
+    ops,
+    pruners,
+    search,
+    spaces,
+    tasks,
+    train,
+    transform,
+    tuning,
+)
 from modularnas._core import (  # noqa: E402
     Decision,
     Point,
@@ -103,6 +116,9 @@ __all__ = [
     "search",
     "spaces",
     "subset",
+    "tasks",
+    "train",
+    "transform",
     "tune",
     "tuning",
 ]

@@ -3,6 +3,8 @@
 //! An evaluator knows how to measure a point; it knows no search algorithm, no file and no loop. One evaluator is one
 //! file here (closed-form costs, tables) or in Python (everything that trains). A closure is an evaluator too.
 
+pub mod rank;
+
 use std::time::Duration;
 
 use crate::error::Result;

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from modularnas import _core
 from modularnas.errors import StudyError
+from modularnas.evaluate.card import Card, make_card
 from modularnas.progress import Progress
 from modularnas.pruners import Pruner
 from modularnas.study import tables
@@ -327,6 +328,45 @@ class Study:
         from modularnas.study import optuna
 
         optuna.write(self, url, name)
+
+    def card(
+        self,
+        evaluator: Any = None,
+        *,
+        unsearched: Any = None,
+        metric: str | None = None,
+        report: str | None = None,
+        seeds: int = 5,
+        algorithm: Callable[[], Any] | None = None,
+    ) -> Card:
+        """The honest result card: what the search reached beside what no search reaches.
+
+        Without an evaluator it says what the trials of this study say. With one it runs random search at equal budget
+        and this search again, for so many seeds in all, which costs `2 * seeds - 1` times the study.
+
+        Args:
+            evaluator: what `optimize` was given.
+            unsearched: the point of the model that was not searched, such as `supernet.original_point`, or its value.
+            metric: which objective to choose by; None: the first.
+            report: the metric to compare, such as test accuracy; None: the objective.
+            seeds: how many runs of the search (this study is the first) and of random search.
+            algorithm: a function that makes the search algorithm anew, where it is an object with `ask` and `tell`.
+
+        Raises:
+            EvaluationError: before a trial is complete, or for unknown metrics.
+
+        Example:
+            >>> space = mn.SearchSpace({"n": mn.integer(1, 10_000)})
+            >>> study = mn.Study(space, mn.search.LocalSearch(), objectives={"loss": "min"})
+            >>> loss = lambda point: abs(point["n"] - 42)
+            >>> study.optimize(loss, trials=60, progress=False)
+            >>> card = study.card(loss, unsearched={"n": 5000})
+            >>> [row.name for row in card.rows]
+            ['searched', 'random search at equal budget', 'unsearched model']
+        """
+        return make_card(
+            self, evaluator, unsearched=unsearched, metric=metric, report=report, seeds=seeds, algorithm=algorithm
+        )
 
     def _best_text(self) -> str:
         if len(self.objectives) > 1:
