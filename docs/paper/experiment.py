@@ -39,14 +39,15 @@ class Run:
     recipe: dict[str, Any]
     seed: int
     device: str
+    supernet: Any = None  # instead of the task's own space
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
         name, settings = self.task.space
-        supernet, example = mn.spaces.create(name, **settings)
-        self.supernet = supernet.to(self.device)
-        self.example = example if isinstance(example, tuple) else (example,)
-        self.fresh = {key: value.clone() for key, value in supernet.state_dict().items()}
+        self.supernet = (self.supernet or mn.spaces.create(name, **settings)[0]).to(self.device)
+        x, _ = next(iter(self.task.valid))
+        self.example = tuple(part[:2].to(self.device) for part in (x if isinstance(x, tuple) else (x,)))
+        self.fresh = {key: value.clone() for key, value in self.supernet.state_dict().items()}
 
     def loss(self, net: nn.Module, batch: Any) -> torch.Tensor:
         x, y = batch
@@ -162,7 +163,7 @@ def gradient(make: Callable[[Any], Any]) -> Callable[[Run], Any]:
 
 
 METHODS: dict[str, Callable[[Run], Any]] = {
-    "original": lambda run: run.task.unsearched(run.supernet),
+    "original": lambda run: run.supernet.original_point or run.task.unsearched(run.supernet),
     "SPOS+Random": one_shot(random),
     "SPOS+RE": one_shot(evolution),
     "CARS+Random": continuous(random),
