@@ -31,6 +31,7 @@ from modularnas._core import (  # noqa: E402
     real,
     subset,
 )
+from modularnas.automatic import auto, conclude, searchable  # noqa: E402
 from modularnas.errors import (  # noqa: E402
     EvaluationError,
     ExportError,
@@ -82,8 +83,10 @@ __all__ = [
     "TensorError",
     "Trial",
     "__version__",
+    "auto",
     "benchmarks",
     "choice",
+    "conclude",
     "derive",
     "evaluate",
     "export",
@@ -98,6 +101,7 @@ __all__ = [
     "rewrite",
     "rules",
     "search",
+    "searchable",
     "subset",
     "tune",
     "tuning",
