@@ -45,6 +45,7 @@ PYTHON = {
     "nn": set(),
     "transform": {"errors", "ops", "nn"},
     "evaluate": {"errors"},
+    "spaces": {"errors", "ops", "transform"},
     "search": {"errors"},
     "pareto": {"errors"},
     "progress": {"study"},

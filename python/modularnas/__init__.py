@@ -19,7 +19,7 @@ from modularnas._torch import check_torch
 
 check_torch()  # before the native module is loaded
 
-from modularnas import benchmarks, evaluate, ops, search, tuning  # noqa: E402
+from modularnas import benchmarks, evaluate, ops, search, spaces, tuning  # noqa: E402
 from modularnas._core import (  # noqa: E402
     Decision,
     Point,
@@ -102,6 +102,7 @@ __all__ = [
     "rules",
     "search",
     "searchable",
+    "spaces",
     "subset",
     "tune",
     "tuning",

@@ -76,6 +76,7 @@ class SearchSpace:
     def cost(self, points: Any) -> dict[str, Any]:
         """The attached costs of one point (numbers), or of points or indices (arrays)."""
 
+    def cost_terms(self, metric: str) -> list[tuple[float, list[tuple[int, list[float]]]]]: ...
     def bounds(self, metric: str) -> tuple[int | float, int | float]: ...
     def extremes(self, metric: str) -> tuple[Point, Point]: ...
     def count(self, constraints: Mapping[str, _Bounds] | None = None) -> Count: ...
@@ -299,7 +300,12 @@ class Benchmark:
         """The key that NAS-Bench-101 gives the cell of a point."""
 
 def replay_curves(
-    benchmark: Benchmark, algorithms: Sequence[tuple[str, Mapping[str, Any]]], trials: int, seeds: int, first_seed: int
+    benchmark: Benchmark,
+    algorithms: Sequence[tuple[str, Mapping[str, Any]]],
+    trials: int,
+    seeds: int,
+    first_seed: int,
+    distinct: bool,
 ) -> list[NDArray[np.float64]]:
     """The incumbents of each (name, settings): arrays (seeds, trials)."""
 

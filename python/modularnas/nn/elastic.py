@@ -110,15 +110,23 @@ class Elastic:
                 tensor = tensor.narrow(dim, *index)
             else:
                 tensor = tensor.index_select(dim, index.to(tensor.device))
-        return tensor
+        mask = self.__dict__["_masks"].get(name)
+        return tensor if mask is None else tensor * mask
+
+    def weigh(self, name: str, mask: Tensor | None) -> None:
+        """Multiplies what stays of a parameter with a mask that fits it, until None takes the mask away."""
+        masks: dict[str, Tensor] = {**self.__dict__["_masks"]}
+        masks.pop(name, None)
+        self.__dict__["_masks"] = masks if mask is None else {**masks, name: mask}
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        state = {name: value for name, value in self.__dict__.items() if name != "_known"}
+        # A mask belongs to one forward, and tensors within a graph cannot be copied.
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_known", "_masks")}
         return _rebuild, (self.given_class, tuple(dict.fromkeys(cut.name for cut in self.cuts))), state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.__dict__["_known"] = {}
+        self.__dict__.update(_known={}, _masks={})
 
 
 class _ElasticNorm(Elastic):
@@ -185,7 +193,7 @@ def elastic(
     decisions = tuple(dict.fromkeys(decision for cut in cuts for decision in cut.decisions))
     given = {name: module.__dict__[name] for name in _ATTRIBUTES if name in module.__dict__}
     state = {"cuts": tuple(cuts), "decisions": decisions, "paddings": paddings, "_given": given}
-    module.__dict__.update(state, _known={}, _parts={})
+    module.__dict__.update(state, _known={}, _parts={}, _masks={})
     assert isinstance(module, Elastic)
     return module
 
@@ -194,7 +202,7 @@ def restore(module: nn.Module) -> None:
     """Gives an elastic module its own class back; its parameters are those it has, its attributes those last active."""
     assert isinstance(module, Elastic)
     given = module.given_class
-    for name in ("cuts", "decisions", "paddings", "_given", "_known", "_parts", "_copies"):
+    for name in ("cuts", "decisions", "paddings", "_given", "_known", "_parts", "_masks", "_copies"):
         module.__dict__.pop(name, None)
     module.__class__ = given  # type: ignore[assignment]  # mypy knows no change of class
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +15,7 @@ from torch.utils._pytree import tree_map, tree_map_only
 
 from modularnas import _core
 from modularnas.errors import NetworkError, RuleError
-from modularnas.nn import Cut, Elastic, MixedOp, Skippable, elastic
+from modularnas.nn import Chosen, Cut, Elastic, MixedOp, Skippable, elastic
 from modularnas.ops.registry import Build
 from modularnas.ops.slot import Slot
 from modularnas.transform.rules.rule import Rule
@@ -81,7 +82,7 @@ def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplac
 
 
 #: Decisions that the user's own forward may not allow; each is tried before it is kept.
-VERIFIED = ("width", "depth")
+VERIFIED = ("width", "depth", "subset")
 
 
 def _supernet(
@@ -91,7 +92,7 @@ def _supernet(
     _check_conditions(plan, traced)
     # Built before anything is put in place, so that a candidate that contains the replaced class is not opened itself,
     # and a failure leaves an in-place model as it was.
-    switches: list[Any] = [None] * len(plan.actions)
+    switches: list[list[tuple[Any, Sequence[Any]]]] = [[] for _ in plan.space.decisions]
     costs: dict[str, dict[str, dict[str, int]]] = {}
     placed: dict[nn.Module, nn.Module] = {}
     for action in plan.actions:
@@ -100,12 +101,17 @@ def _supernet(
             given = model.get_submodule(path)
             mixed, costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced)
             mixed.train(given.training)
-            switches[action["decision"]] = placed[given] = mixed
+            placed[given] = mixed
+            switches[action["decision"]].append((mixed, range(len(action["candidates"]))))
     _grow(model, plan)
     parts = _make_elastic(model, plan)
     for action in plan.actions:
+        if action["action"] == "subset":
+            chosen = model.get_submodule(action["path"])
+            chosen.__class__ = Chosen
+            codes = zip(*(present for _, present in action["blocks"]), strict=True)
+            switches[action["decision"]].append((chosen, list(codes)))
         if action["action"] == "depth":
-            blocks = switches[action["decision"]] = []
             for path, present in action["blocks"]:
                 if all(present):
                     continue
@@ -113,7 +119,7 @@ def _supernet(
                 # What is replaced and may be left out is left out as a whole.
                 block = Skippable(placed.get(given, given), traced.calls[path][0].output)
                 block.training = given.training
-                blocks.append((block, present))
+                switches[action["decision"]].append((block, present))
                 placed[given] = block
     # Innermost first: what an outer module holds is replaced before the outer module is.
     for given in reversed([module for module in model.modules() if module in placed]):
@@ -151,10 +157,12 @@ def _refused(
     given = supernet.space.indices([original])[0].tolist()
     tried: dict[str, str] = {}
 
+    actions = {action["decision"]: action for action in plan.actions}
+
     def problem(decisions: Sequence[int]) -> str | None:
         codes = list(given)
         for decision in decisions:
-            codes[decision] = _smallest(plan.actions[decision])
+            codes[decision] = _smallest(actions[decision])
         return _problem(supernet, supernet.space.point_at(_settled(supernet.space, codes)), traced, args, kwargs)
 
     def search(groups: list[list[int]]) -> None:
@@ -180,10 +188,10 @@ def _refused(
             tried.update({supernet.space.decisions[d].name: found for group in groups for d in group})
 
     alike: dict[str, list[int]] = {}
-    for action in plan.actions:
+    for decision, action in actions.items():
         if action["action"] in VERIFIED:
-            pattern = re.sub(r"\d+", "*", supernet.space.decisions[action["decision"]].name)
-            alike.setdefault(pattern, []).append(action["decision"])
+            pattern = re.sub(r"\d+", "*", supernet.space.decisions[decision].name)
+            alike.setdefault(pattern, []).append(decision)
     search(list(alike.values()))
     # What only works if others are small as well shows when every second one is.
     for parity in (0, 1):
@@ -196,16 +204,20 @@ def _refused(
 
 
 def _settled(space: _core.SearchSpace, codes: list[int]) -> list[int]:
-    """The codes without those of decisions that they make inactive; a parent comes before its children."""
+    """The codes with the decisions active that they make so, and no others; a parent comes before its children."""
     index = {decision.name: i for i, decision in enumerate(space.decisions)}
     for i, decision in enumerate(space.decisions):
         if decision.active_if is not None:
             name, values = decision.active_if
             parent = index[name]
-            choices = space.decisions[parent].choices
+            taken, choices = space.decisions[parent].take, space.decisions[parent].choices
             assert choices is not None
+            if taken is not None:
+                choices = tuple(itertools.combinations(choices, taken))
             if codes[parent] < 0 or choices[codes[parent]] not in values:
                 codes[i] = -1
+            else:
+                codes[i] = max(codes[i], 0)
     return codes
 
 
@@ -240,7 +252,7 @@ def _problem(
 def _check_conditions(plan: _core.RewritePlan, traced: Trace) -> None:
     """A decision inside a region ends with it, so nothing else may use what it decides on."""
     choices = [action["path"] for action in plan.actions if action["action"] == "choice"]
-    blocks = [path for action in plan.actions if action["action"] == "depth" for path, _ in action["blocks"]]
+    blocks = [path for action in plan.actions for path, _ in action.get("blocks", ())]
     for action in plan.actions:
         path = action["path"]
         for outer in [*choices, *blocks]:

@@ -6,6 +6,7 @@ parameters come from the weight map of the native half. Nothing is initialised t
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import torch
 from torch import fx, nn
 
 from modularnas.errors import NetworkError
-from modularnas.nn import MixedOp, Skippable, restore
+from modularnas.nn import Chosen, MixedOp, restore
 from modularnas.transform.source import OneLevelTracer, untyped
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
     for parameter in supernet.model.parameters():
         if id(parameter) not in memo:
             memo[id(parameter)] = _copied(parameter, parameter, share)
-    net, gone = _copy(supernet, codes, memo)
+    with contextlib.nullcontext() if supernet.relaxed is None else supernet.relaxed.whole():
+        net, gone = _copy(supernet, codes, memo)
     for part in supernet._parts.values():
         # An elastic module inside a candidate that was not chosen, or a block that was left out, has no copy.
         copied = memo.get(id(part))
@@ -88,26 +90,28 @@ def _copied(part: torch.Tensor, whole: torch.Tensor, share: bool) -> torch.Tenso
 def _copy(supernet: Supernet, codes: list[int], memo: dict[int, Any]) -> tuple[nn.Module, set[int]]:
     """A deep copy of the model with chosen candidates, and the ids of what stands for blocks that are left out."""
     gone: set[int] = set()
-    choices: dict[int, int] = {}
-    blocks: dict[int, tuple[int, list[bool]]] = {}
-    for decision, switch in enumerate(supernet._switches):
-        if isinstance(switch, MixedOp):
-            choices[id(switch)] = decision
-        elif switch is not None:
-            blocks.update({id(block): (decision, present) for block, present in switch})
+    obeyed = {
+        id(module): (decision, states)
+        for decision, switch in enumerate(supernet._switches)
+        for module, states in switch
+    }
     for module in reversed(list(supernet.model.modules())):
+        if id(module) not in obeyed:
+            continue
+        decision, states = obeyed[id(module)]
+        state = states[codes[decision]] if codes[decision] >= 0 else None
         if isinstance(module, MixedOp):
-            code = codes[choices[id(module)]]
-            if code >= 0:
-                memo[id(module)] = copy.deepcopy(module.candidates[code], memo)
-        elif isinstance(module, Skippable):
-            decision, present = blocks[id(module)]
-            code = codes[decision]
-            if code >= 0 and not present[code]:
-                placeholder = memo[id(module)] = nn.Identity()
-                gone.add(id(placeholder))
-            else:
-                memo[id(module)] = copy.deepcopy(module.block, memo)
+            if state is not None:
+                memo[id(module)] = copy.deepcopy(module.candidates[state], memo)
+        elif isinstance(module, Chosen):
+            if state is not None:
+                kept = [part for part, here in zip(module._modules.values(), state, strict=True) if here]
+                memo[id(module)] = nn.ModuleList(copy.deepcopy(part, memo) for part in kept)
+        elif state is False:
+            placeholder = memo[id(module)] = nn.Identity()
+            gone.add(id(placeholder))
+        else:
+            memo[id(module)] = copy.deepcopy(module.block, memo)
     return copy.deepcopy(supernet.model, memo), gone
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from modularnas import _core
 from modularnas.errors import SpaceError
-from modularnas.nn import Elastic, MixedOp
+from modularnas.nn import Elastic, MixedOp, Relaxation
+from modularnas.transform.relaxed import Alpha, Relaxed, find_relaxation
 from modularnas.transform.report import Report
 
 __all__ = ["Supernet"]
@@ -31,13 +32,16 @@ class Supernet(nn.Module):
         model: the rewritten model.
         space: the search space.
         original_point: the given architecture; None if it is not among the choices.
+        alpha: the architecture parameters by decision, made by the first `relax`; in the `state_dict`.
+        edge_alpha: parameters of the edges of nodes, by decision, where a relaxation weighs them.
+        relaxed: the state of the relaxation; None while the active point runs.
     """
 
     def __init__(
         self,
         model: nn.Module,
         plan: _core.RewritePlan,
-        switches: Sequence[Any],
+        switches: Sequence[Sequence[tuple[Any, Sequence[Any]]]],
         parts: Mapping[str, Elastic],
         costs: dict[str, dict[str, dict[str, int]]],
     ) -> None:
@@ -45,7 +49,7 @@ class Supernet(nn.Module):
         self.model = model
         self.training = model.training
         self._plan = plan
-        self._switches = list(switches)  # by decision: a mixed op, the blocks of a stage, or nothing
+        self._switches = list(switches)  # by decision: the modules that obey it, and what to activate at each code
         self._parts = dict(parts)  # the elastic modules, by their path in the given model
         self._cut_by: list[list[str]] = [[] for _ in switches]
         for path, part in parts.items():
@@ -57,6 +61,9 @@ class Supernet(nn.Module):
         self._seed: int | None = None
         self._step = 0
         self._paths: tuple[int, NDArray[np.int32]] | None = None
+        self.alpha = Alpha()
+        self.edge_alpha = Alpha()
+        self.relaxed: Relaxed | None = None
         self.activate(self.original_point or self.space.sample(seed=0))
 
     @property
@@ -76,25 +83,77 @@ class Supernet(nn.Module):
         return self.space.point_at(self._codes)
 
     def activate(self, point: _core.Point | dict[str, Any]) -> Supernet:
-        """Makes the network of a point the one that runs; returns the supernet.
+        """Makes the network of a point the one that runs, which leaves a relaxation; returns the supernet.
 
         Raises:
             SpaceError: if it is no point of this space.
         """
-        self._switch(self.space.indices([point])[0].tolist())
+        codes = self.space.indices([point])[0].tolist()
+        self._leave()
+        self._switch(codes)
         return self
+
+    def relax(
+        self,
+        relaxation: str | Relaxation = "softmax",
+        *,
+        seed: int = 0,
+        candidates: Mapping[str, Sequence[Any]] | None = None,
+        drop: Mapping[str, float] | None = None,
+        **settings: Any,
+    ) -> Supernet:
+        """Weighs choices by the architecture parameters `alpha` from now on, until `activate` or `sampling`.
+
+        Mixed ops weigh their candidates, blocks that may be left out are weighed against passing on, kernel sizes
+        mix; widths stay as in the active point. Parameters that are not there yet start near zero.
+
+        Args:
+            relaxation: "softmax", "gumbel", "straight_through", "binary_gate", "uniform_gate", "index", "sigmoid",
+                "dirichlet", "reinmax" or "partial_channels" (`modularnas.nn.relax`), or one that is made.
+            seed: of the parameters' start and of everything that is drawn.
+            candidates: decisions that weigh only some of their choices.
+            drop: in train mode, rates of drop-path behind candidates, such as `{"identity": 0.3}`.
+            settings: those of the relaxation, such as `temperature=5.0`.
+
+        Raises:
+            RuleError: if there is no such relaxation or setting, or nothing that can be relaxed.
+
+        Example:
+            >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+            >>> rules = [mn.rules.replace(nn.Conv2d, ["conv_3x3", "conv_1x1"])]
+            >>> supernet = mn.rewrite(net, rules, example=torch.randn(1, 3, 8, 8)).relax("softmax")
+            >>> supernet(torch.randn(2, 3, 8, 8)).sum().backward()
+            >>> supernet.alpha["0.op"].grad.shape
+            torch.Size([2])
+        """
+        made = find_relaxation(relaxation, settings)
+        self.sampling(None)
+        self._leave()
+        self.relaxed = Relaxed(self, made, seed=seed, candidates=candidates, drop=drop)
+        return self
+
+    def _leave(self) -> None:
+        if self.relaxed is not None:
+            codes = self._codes
+            self.relaxed.leave()
+            self.relaxed = None
+            self._codes = (-2,) * len(codes)
+            self._switch(codes)
+
+    def _obeying(self, decision: int) -> list[tuple[Any, Sequence[Any]]]:
+        """The modules that obey a decision, each with what is active at each code."""
+        switch = self._switches[decision]
+        if switch is None:
+            return []
+        return [(switch, range(len(switch.names)))] if isinstance(switch, MixedOp) else list(switch)
 
     def _switch(self, codes: Sequence[int]) -> None:
         changed: dict[str, None] = {}
         for decision, (code, active) in enumerate(zip(codes, self._codes, strict=True)):
             if code == active or code < 0:
                 continue
-            switch = self._switches[decision]
-            if isinstance(switch, MixedOp):
-                switch.activate(code)
-            elif switch is not None:
-                for block, present in switch:
-                    block.active = present[code]
+            for module, states in self._switches[decision]:
+                module.activate(states[code])
             changed.update(dict.fromkeys(self._cut_by[decision]))
         for path in changed:
             self._parts[path].activate(codes)
@@ -120,6 +179,8 @@ class Supernet(nn.Module):
         """
         if policy not in (None, "uniform"):
             raise SpaceError(f"sampling is given {policy!r}; expected 'uniform' or None")
+        if policy is not None:
+            self._leave()
         self._seed = None if policy is None else int(seed)
         self._step = 0
         self._paths = None
@@ -134,8 +195,10 @@ class Supernet(nn.Module):
         self._step += 1
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As the given model's, with the active point's network."""
-        if self.training and self._seed is not None:
+        """As the given model's, with the active point's network, or everything weighed while it is relaxed."""
+        if self.relaxed is not None:
+            self.relaxed.draw()
+        elif self.training and self._seed is not None:
             self._draw()
         return self.model(*args, **kwargs)
 
@@ -173,6 +236,17 @@ class Supernet(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Goes on at the step of a `state_dict`."""
         self._step = int(state)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Architecture parameters are made by relax; those that a state has are made here.
+        known = {decision.name for decision in self.space.decisions}
+        for name, into in (("alpha", self.alpha), ("edge_alpha", self.edge_alpha)):
+            start = f"{prefix}{name}."
+            for key, values in state_dict.items():
+                decision = into.key(key.removeprefix(start))
+                if key.startswith(start) and decision not in into and decision in known:
+                    into[decision] = nn.Parameter(torch.empty_like(values), requires_grad=self.relaxed is not None)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_space"}
