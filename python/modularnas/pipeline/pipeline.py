@@ -110,8 +110,9 @@ class Pipeline:
         Args:
             out: the run folder; a run that was cut, or has changed, goes on there.
             seed: every stage starts from random numbers of its own, made from it.
-            workers: how many stages run at once. Stages side by side in `"threads"` share torch's random number
-                generator; in `"processes"` they do not.
+            workers: how many stages run at once. Side by side in `"threads"` stages share what is one in a process:
+                torch's random number generator, and the patches of `torch.fx` while it traces. Stages that train
+                networks belong in `"processes"`.
             executor: `"threads"`, `"processes"` (functions that can be imported) or `"ray"` (the same, and a folder
                 that all nodes see).
             force: stages to run even if they are done.
