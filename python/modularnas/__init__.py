@@ -19,7 +19,7 @@ from modularnas._torch import check_torch
 
 check_torch()  # before the native module is loaded
 
-from modularnas import benchmarks, evaluate, ops, search, spaces, tuning  # noqa: E402
+from modularnas import benchmarks, evaluate, ops, search, spaces, train, transform, tuning  # noqa: E402
 from modularnas._core import (  # noqa: E402
     Decision,
     Point,
@@ -104,6 +104,8 @@ __all__ = [
     "searchable",
     "spaces",
     "subset",
+    "train",
+    "transform",
     "tune",
     "tuning",
 ]

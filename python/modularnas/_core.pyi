@@ -337,6 +337,9 @@ class RewritePlan:
     def slice(self, point: Mapping[str, Any], weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """The weights of a point's network that are cut from the supernet's, by path; views."""
 
+    def sort(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of the supernet, by path, with the channels of every opened width sorted by importance."""
+
     def __copy__(self) -> RewritePlan: ...
     def __deepcopy__(self, _memo: object) -> RewritePlan: ...
     def __reduce__(self) -> tuple[Any, tuple[Any, Any, dict[str, str]]]: ...
@@ -345,6 +348,28 @@ def plan_rewrite(
     network: Mapping[str, Any], rules: Sequence[Mapping[str, Any]], tried: dict[str, str] | None = None
 ) -> RewritePlan:
     """Plans a rewrite: network and rules are plain records; `tried` has decisions that must stay closed, and why."""
+
+def network_widths(network: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The widths of a network: `layers` that make it, `size`, `unit` that it varies by, `fixed` (why it cannot)."""
+
+def widen_channels(
+    network: Mapping[str, Any], path: str, size: int, weights: dict[str, Tensor], noise: float, seed: int
+) -> dict[str, Tensor]:
+    """The tensors with which a layer makes `size` positions and the function stays."""
+
+def sort_channels(network: Mapping[str, Any], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with the channels of every width sorted by importance."""
+
+def identity_layer(size: Sequence[int], mean: Tensor, variance: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """An identity kernel, and scale and shift with which a batch norm of these statistics computes the identity."""
+
+def inherit_weights(
+    parent: dict[str, Tensor], child: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], list[tuple[str, str, float]]]:
+    """What a child inherits, and for each tensor (child's path, parent's path, part)."""
+
+def average_weights(states: Sequence[dict[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
+    """The weighted average of checkpoints."""
 
 def write_safetensors(path: _Path, tensors: Sequence[tuple[str, str, Sequence[int], bytes]]) -> None:
     """Writes tensors, given as (name, safetensors dtype, shape, bytes), to a safetensors file."""

@@ -7,7 +7,8 @@ metrics, a number if there is one objective, `mn.Failed` or `mn.Pruned`). One ev
 
 from modularnas.evaluate.batch_norm import recalibrate
 from modularnas.evaluate.function import Function
+from modularnas.evaluate.inheriting import Inheriting
 from modularnas.evaluate.shared_weights import SharedWeights
 from modularnas.evaluate.vectorized import Vectorized
 
-__all__ = ["Function", "SharedWeights", "Vectorized", "recalibrate"]
+__all__ = ["Function", "Inheriting", "SharedWeights", "Vectorized", "recalibrate"]

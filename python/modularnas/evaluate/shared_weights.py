@@ -8,7 +8,8 @@ Scores are remembered by point: weights that do not change cannot score differen
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -37,10 +38,13 @@ class SharedWeights:
         score: `score(net) -> float | dict`: the metrics of a plain network in eval mode, such as validation accuracy.
         metric: the name of the metric where `score` returns a number.
         batch_norm: `"recalibrate"`: running statistics are measured anew on `calibration` for each candidate;
-            `"batch"`: those of the batch at hand; `"none"`: the supernet's own, which mix all paths.
+            `"batch"`: those of the batch at hand; `"private"`: those that training kept apart for each choice, after
+            `supernet.private_batch_norm()`; `"none"`: the supernet's own, which mix all paths.
         calibration: the batches for `"recalibrate"`: a data loader or a list of batches, of inputs or
             (input, target) pairs; the same ones for every candidate.
         n_calibration: how many of them to use; None: all.
+        n_together: how many candidates are recalibrated in one pass over the calibration, of those that a study hands
+            over at once (`study.optimize(..., batch=8)`).
         costs: whether to add the exact `params`, `macs` and `activation_bytes` to the metrics.
 
     Raises:
@@ -66,6 +70,7 @@ class SharedWeights:
         batch_norm: str = "recalibrate",
         calibration: Iterable[Any] | None = None,
         n_calibration: int | None = None,
+        n_together: int = 8,
         costs: bool = True,
     ) -> None:
         if not (hasattr(supernet, "derive") and hasattr(supernet, "space")):
@@ -89,6 +94,7 @@ class SharedWeights:
         once = calibration is not None and iter(calibration) is calibration
         self.calibration = list(calibration or ()) if once else calibration
         self.n_calibration = n_calibration
+        self.n_together = n_together
         self.costs = costs
         self._known: dict[Any, dict[str, float]] = {}
 
@@ -98,25 +104,22 @@ class SharedWeights:
 
     def evaluate(self, trials: Sequence[Any]) -> list[dict[str, float]]:
         """The metrics of each trial's candidate, in the same order."""
-        return [dict(self._values(trial)) for trial in trials]
+        new = list({trial.point: trial for trial in trials if trial.point not in self._known}.values())
+        for start in range(0, len(new), self.n_together):
+            self._measure(new[start : start + self.n_together])
+        return [dict(self._known[trial.point]) for trial in trials]
 
-    def _values(self, trial: Any) -> dict[str, float]:
-        point = trial.point
-        if point not in self._known:
-            self._known[point] = self._measure(trial)
-        return self._known[point]
-
-    def _measure(self, trial: Any) -> dict[str, float]:
-        net = self.supernet.derive(trial.point, share=True)
-        # The same random numbers for every candidate (augmentation, shuffling), and none taken from the user's.
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+    def _measure(self, trials: Sequence[Any]) -> None:
+        nets = [self.supernet.derive(trial.point, share=True) for trial in trials]
+        with _same_random_numbers():
             if self.batch_norm == "recalibrate":
-                recalibrate(net, self.calibration or (), self.n_calibration)
-            elif self.batch_norm == "batch":
+                recalibrate(nets, self.calibration or (), self.n_calibration)
+        for trial, net in zip(trials, nets, strict=True):
+            if self.batch_norm == "batch":
                 use_batch_statistics(net)
-            values = self._as_values(self.score(net.eval()), trial)
-        return {**self.supernet.cost(trial.point), **values} if self.costs else values
+            with _same_random_numbers():
+                values = self._as_values(self.score(net.eval()), trial)
+            self._known[trial.point] = {**self.supernet.cost(trial.point), **values} if self.costs else values
 
     def _as_values(self, score: Any, trial: Any) -> dict[str, float]:
         values = {}
@@ -130,3 +133,11 @@ class SharedWeights:
                 )
             values[name] = float(value)
         return values
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """The same ones for every candidate (augmentation, shuffling), and none taken from the user's."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield

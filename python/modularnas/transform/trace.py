@@ -26,7 +26,7 @@ from modularnas.errors import NetworkError
 from modularnas.ops.slot import Slot
 from modularnas.transform.dataflow import DataFlow, holder_names
 
-__all__ = ["Call", "Example", "Trace", "call_arguments", "on_meta", "trace"]
+__all__ = ["Call", "Example", "Trace", "call_arguments", "evaluating", "on_meta", "trace"]
 
 Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
@@ -147,7 +147,7 @@ def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *,
             if isinstance(module, Slot):
                 module.tracing = True
                 stack.callback(setattr, module, "tracing", False)
-        stack.enter_context(_evaluating(model))
+        stack.enter_context(evaluating(model))
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.random.fork_rng(devices=[]))
         if fake:
@@ -204,7 +204,8 @@ def _plain_attention() -> Iterator[None]:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """With a model in eval mode; every module has its own mode again afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
