@@ -41,15 +41,15 @@ def test_closed_form_against_a_traced_count(name, installed):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if (modelopt := installed("modelopt.torch.nas")) is not None:
-            flops = installed("modelopt.torch.utils").inference_flops
+            utils = installed("modelopt.torch.nas.utils")
             with contextlib.redirect_stdout(io.StringIO()):
                 converted = modelopt.convert(net, mode="autonas")
 
             def rival():
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    modelopt.sample(converted)
-                    flops(converted, dummy_input=x)
+                    utils.sample(converted)
+                    utils.inference_flops(converted, dummy_input=x)
 
             runs.append(("ModelOpt", rival))
     low, high = space.bounds("macs")
