@@ -59,6 +59,7 @@ PYTHON = {
     "demo": {"errors", "evaluate", "rules", "search", "study", "transform"},
     "tuning": {"errors", "outcome", "study"},
     "pipeline": {"errors", "demo", "evaluate", "pareto", "rules", "search", "spaces", "study", "transform", "tuning"},
+    "automatic": {"errors", "evaluate", "pipeline", "search", "study", "transform"},
     "cli": {
         "__version__",
         "SearchSpace",

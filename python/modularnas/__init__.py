@@ -44,6 +44,7 @@ from modularnas._core import (  # noqa: E402
     real,
     subset,
 )
+from modularnas.automatic import auto, conclude, searchable  # noqa: E402
 from modularnas.errors import (  # noqa: E402
     EvaluationError,
     ExportError,
@@ -95,8 +96,10 @@ __all__ = [
     "TensorError",
     "Trial",
     "__version__",
+    "auto",
     "benchmarks",
     "choice",
+    "conclude",
     "derive",
     "distributed",
     "evaluate",
@@ -114,6 +117,7 @@ __all__ = [
     "rewrite",
     "rules",
     "search",
+    "searchable",
     "spaces",
     "subset",
     "tasks",

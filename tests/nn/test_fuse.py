@@ -4,7 +4,8 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -12,7 +13,16 @@ import modularnas as mn
 from modularnas.nn.fuse import Fused
 
 CONVS = ["conv_1x1", "conv_3x3", "conv_5x5", "conv_3x3_d2", "conv_3x3_g2", "dw_conv_3x3"]
-OTHERS = ["identity", "none", "max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "dil_conv_3x3", "max_pool_3x3_bn", "skip_connect"]
+OTHERS = [
+    "identity",
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "sep_conv_3x3",
+    "dil_conv_3x3",
+    "max_pool_3x3_bn",
+    "skip_connect",
+]
 OTHERS += ["nor_conv_3x3", "nor_conv_1x1", "conv_bn_relu_3x3", "batch_norm", "global_avg_pool", "relu"]
 
 
@@ -85,7 +95,9 @@ def test_fused_forms_equal_the_plain_ones(candidates, stride, size, train):
         compare(plain, fused, x)
 
 
-@pytest.mark.parametrize("name", ["gumbel", "sigmoid", "dirichlet", "straight_through", "binary_gate", "reinmax", "index"])
+@pytest.mark.parametrize(
+    "name", ["gumbel", "sigmoid", "dirichlet", "straight_through", "binary_gate", "reinmax", "index"]
+)
 def test_every_relaxation_has_the_same_value_in_both_forms(name):
     plain, fused, x = pair([*CONVS[:3], "identity", "sep_conv_3x3", "none"])
     relax((plain, fused), name)
@@ -237,7 +249,9 @@ def test_everyday_uses(kind):
         out = torch.utils.checkpoint.checkpoint(body, x, use_reentrant=False)
         out.square().sum().backward()
         fused(x).square().sum().backward()
-        torch.testing.assert_close(body.model.left.candidates[0].weight.grad, fused.model.left.candidates[0].weight.grad)
+        torch.testing.assert_close(
+            body.model.left.candidates[0].weight.grad, fused.model.left.candidates[0].weight.grad
+        )
 
 
 def test_compiled_relaxed_networks_agree():

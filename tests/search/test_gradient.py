@@ -404,7 +404,8 @@ def test_sdarts_perturbs_the_training_of_weights_within_a_ball(perturbation):
     for name, value in shift.items():
         assert 0 < value.abs().max() <= 0.2 + 1e-12
         total = weights[name].detach() + value
-        assert (total >= -1e-12).all() and (total <= 1 + 1e-12).all()
+        assert (total >= -1e-12).all()
+        assert (total <= 1 + 1e-12).all()
     perturbed = loss_fn(made, TRAIN)
     shift.clear()
     if perturbation == "adversarial":

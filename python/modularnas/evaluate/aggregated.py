@@ -1,7 +1,8 @@
 """Several metrics as one: a weighted sum, or the product with soft limits of MnasNet.
 
-Tan et al. 2019, "MnasNet: Platform-Aware Neural Architecture Search for Mobile" (arXiv 1807.11626), equations 2 and 3:
-reward = accuracy * (latency / target) ** w, where w is `alpha` up to the target and `beta` above it; -0.07 for both in the paper.
+Tan et al. 2019, "MnasNet: Platform-Aware Neural Architecture Search for Mobile" (arXiv 1807.11626), equations 2 and
+3: reward = accuracy * (latency / target) ** w, where w is `alpha` up to the target and `beta` above it; -0.07 for
+both in the paper.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The honest result card: did the search find more than no search would have?
 
-Random search is a strong baseline (Li and Talwalkar 2019, "Random Search and Reproducibility for Neural Architecture Search",
-arXiv 1902.07638), and so is the largest network of a random sample (Ning et al. 2021, arXiv 2008.03064). A search is compared with
-both at equal budget, and with the model that was not searched, over several seeds; the card says so when it did not help (the
-checklist of Lindauer and Hutter 2020, "Best Practices for Scientific Research on Neural Architecture Search", arXiv 1909.02453).
+Random search is a strong baseline (Li and Talwalkar 2019, "Random Search and Reproducibility for Neural Architecture
+Search", arXiv 1902.07638), and so is the largest network of a random sample (Ning et al. 2021, arXiv 2008.03064). A
+search is compared with both at equal budget, and with the model that was not searched, over several seeds; the card
+says so when it did not help (the checklist of Lindauer and Hutter 2020, "Best Practices for Scientific Research on
+Neural Architecture Search", arXiv 1909.02453).
 """
 
 from __future__ import annotations
@@ -177,8 +178,8 @@ def _again(study: Any, evaluator: Any, budget: int, seed: int, algorithm: Callab
     chosen = algorithm() if algorithm is not None else study.algorithm
     if algorithm is None and hasattr(chosen, "ask"):
         raise EvaluationError(
-            f"the algorithm {type(chosen).__name__} is an object that remembers this study; give algorithm=, a function "
-            "that makes a new one, or seeds=1"
+            f"the algorithm {type(chosen).__name__} remembers this study; give algorithm=, a function that "
+            " makes a new one, or seeds=1"
         )
     again = type(study)(study.space, chosen, study.objectives, study.constraints, seed=study.seed + seed)
     trials = budget if algorithm is not None else len(study.trials)
@@ -192,9 +193,10 @@ def _largest(runs: Sequence[Sequence[Any]], metric: str, shown: str, note: str) 
     for size in _SIZES:
         values = []
         for trials in runs:
-            sizes = [(_size(one, size), one) for one in trials if one.state == "complete" and shown in one.values]
-            if sizes and sizes[0][0] is not None:
-                values.append(float(max(sizes, key=lambda pair: pair[0])[1].values[shown]))
+            done = [one for one in trials if one.state == "complete" and shown in one.values]
+            sizes = [size_of for one in done if (size_of := _size(one, size)) is not None]
+            if done and len(sizes) == len(done):
+                values.append(float(done[int(np.argmax(sizes))].values[shown]))
         if values:
             rows.append(Row(f"most {size}", tuple(values), note))
     return rows
@@ -258,8 +260,8 @@ def _rank(trials: Sequence[Any], metric: str, direction: str) -> tuple[str, floa
     """How far the first size that is known ranks the study's networks."""
     done = [trial for trial in trials if trial.state == "complete" and metric in trial.values]
     for size in _SIZES:
-        sizes = [_size(trial, size) for trial in done]
-        if len(done) > 2 and None not in sizes:
+        sizes = [size_of for trial in done if (size_of := _size(trial, size)) is not None]
+        if len(done) > 2 and len(sizes) == len(done):
             found = rank_report(sizes, [trial.values[metric] for trial in done], directions=("max", direction))
             if math.isfinite(found.kendall):
                 return size, found.kendall, found.kendall_interval

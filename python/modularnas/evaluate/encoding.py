@@ -1,11 +1,12 @@
 """Encodings: how a predictor sees a point, as a row of numbers.
 
-White et al. 2020, "A Study on Encodings for Neural Architecture Search" (arXiv 2007.04965): the one-hot and adjacency encodings
-say which choice stands where, the path encoding which sequences of operations lead from input to output, so isomorphic cells have
-the same row. Costs (parameters, multiply-accumulates) are cheap and say much (Ning et al. 2021, arXiv 2008.03064).
+White et al. 2020, "A Study on Encodings for Neural Architecture Search" (arXiv 2007.04965): the one-hot and adjacency
+encodings say which choice stands where, the path encoding which sequences of operations lead from input to output, so
+isomorphic cells have the same row. Costs (parameters, multiply-accumulates) are cheap and say much (Ning et al. 2021,
+arXiv 2008.03064).
 
-Vocabularies are those of the points that a predictor is fitted to, sorted: what no point had teaches nothing. The papers enumerate
-all paths, whose number is exponential in the nodes.
+Vocabularies are those of the points that a predictor is fitted to, sorted: what no point had teaches nothing. The
+papers enumerate all paths, whose number is exponential in the nodes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from modularnas import _core
 from modularnas.errors import EvaluationError
 
-__all__ = ["ENCODINGS", "Edges", "Encoding", "cell_edges", "encoding_of"]
+__all__ = ["ENCODINGS", "Edges", "Encoding", "Graph", "cell_edges", "encoding_of"]
 
 #: The edges of a cell: (source node, target node, operation), input 0, output the largest number.
 Edges: TypeAlias = list[tuple[int, int, Any]]
@@ -82,8 +83,8 @@ class _Marks(Encoding):
         self.graph = graph
         if graph is cell_edges and not any(_EDGE.match(decision.name) for decision in space.decisions):
             raise EvaluationError(
-                f"{space!r} has no decisions named edge_0_1 and so on, which this encoding reads; give graph=, a function "
-                "from a point to its edges (source, target, operation)"
+                f"{space!r} has no decisions named edge_0_1 and so on, which this encoding reads; give graph=, a "
+                "function from a point to its edges (source, target, operation)"
             )
 
     def features(self, point: Any) -> set[Any]:
@@ -145,7 +146,7 @@ class _Costs(Encoding):
         self._unit = np.where(deviation > 0, deviation, 1.0)
 
     def rows(self, points: Sequence[Any]) -> _Rows:
-        return (self._logs(points) - self._mean) / self._unit
+        return np.asarray((self._logs(points) - self._mean) / self._unit)
 
     def _logs(self, points: Sequence[Any]) -> _Rows:
         costs = self.space.cost(list(points))
@@ -165,14 +166,14 @@ class _Function(Encoding):
         self.columns = [(i, i + 1, True) for i in range(rows.shape[1])]
 
     def rows(self, points: Sequence[Any]) -> _Rows:
-        return (self._raw(points) - self._mean) / self._unit
+        return np.asarray((self._raw(points) - self._mean) / self._unit)
 
     def _raw(self, points: Sequence[Any]) -> _Rows:
         rows = np.asarray(self.function(points), np.float64)
         if rows.ndim != 2 or len(rows) != len(points) or not np.isfinite(rows).all():
             raise EvaluationError(
-                f"the encoding gave an array of shape {rows.shape} for {len(points)} points; expected finite numbers of "
-                "shape (points, columns)"
+                f"the encoding gave an array of shape {rows.shape} for {len(points)} points; expected finite "
+                "numbers of shape (points, columns)"
             )
         return rows
 

@@ -1,7 +1,7 @@
 """Energy: what one forward takes, where the machine has a meter.
 
-The counters of the processor package (RAPL, as Linux shows them in `/sys/class/powercap`; it counts all that runs on the package)
-and of an NVIDIA GPU (NVML's total energy; extra `nvidia`). Where there is none, that is said at once.
+The counters of the processor package (RAPL, as Linux shows them in `/sys/class/powercap`; it counts all that runs on
+the package) and of an NVIDIA GPU (NVML's total energy; extra `nvidia`). Where there is none, that is said at once.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ class Joined:
     Example:
         >>> small, large = (mn.evaluate.Function(lambda p, k=k: {"score": p["n"] * k}) for k in (1, 3))
         >>> size = mn.evaluate.Function(lambda p: {"size": p["n"]})
-        >>> study = mn.Study(mn.SearchSpace({"n": mn.integer(2, 2)}), "random", objectives={"score": "max", "size": "min"})
+        >>> space, objectives = mn.SearchSpace({"n": mn.integer(2, 2)}), {"score": "max", "size": "min"}
+        >>> study = mn.Study(space, "random", objectives)
         >>> study.optimize(mn.evaluate.Joined(size, small=small, large=large), trials=1, progress=False)
         >>> study.trials[0].values == {"size": 2.0, "small_score": 2.0, "large_score": 6.0, "score": 4.0}
         True

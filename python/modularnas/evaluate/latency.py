@@ -1,8 +1,8 @@
 """Latency: how long a network takes, measured on a device.
 
-Repeated runs after a warm-up, without gradients; the median and the quartiles are kept, because times have a tail upwards (as in
-MLPerf Inference, Reddi et al. 2019, arXiv 1911.02549, section 3). On a GPU the device's own events are read, after it has
-ended all work; on a CPU the number of threads is set and put back.
+Repeated runs after a warm-up, without gradients; the median and the quartiles are kept, because times have a tail
+upwards (as in MLPerf Inference, Reddi et al. 2019, arXiv 1911.02549, section 3). On a GPU the device's own events are
+read, after it has ended all work; on a CPU the number of threads is set and put back.
 """
 
 from __future__ import annotations
@@ -87,14 +87,14 @@ def time_calls(
     for _ in range(warmup):
         call()
     if device.type == "cuda":
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(2 * repeats)]
+        pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
         torch.cuda.synchronize(device)
-        for start, end in zip(events[::2], events[1::2], strict=True):
-            start.record()
+        for first, last in pairs:
+            first.record()
             call()
-            end.record()
+            last.record()
         torch.cuda.synchronize(device)
-        times = [start.elapsed_time(end) for start, end in zip(events[::2], events[1::2], strict=True)]
+        times = [first.elapsed_time(last) for first, last in pairs]
     else:
         now, times = _CLOCKS[clock], []
         for _ in range(repeats):

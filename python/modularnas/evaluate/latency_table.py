@@ -1,22 +1,25 @@
 """A latency table: what every candidate of a space will take, from the latencies of its parts.
 
-One table entry is one layer at one setting, timed alone on the user's machine; a network is the sum of its layers (Cai et al. 2018,
-ProxylessNAS, arXiv 1812.00332, section 3.3; Cai et al. 2019, Once-for-All, arXiv 1908.09791, section 3.4). Sums of parts are off by what
-happens between layers, so some whole networks are measured too: a line corrects the sum and the number of layers, and a Gaussian
-process on the logarithm of what is left corrects the rest and gives the error bar.
+One table entry is one layer at one setting, timed alone on the user's machine; a network is the sum of its layers
+(Cai et al. 2018, ProxylessNAS, arXiv 1812.00332, section 3.3; Cai et al. 2019, Once-for-All, arXiv 1908.09791,
+section 3.4). Sums of parts are off by what happens between layers, so some whole networks are measured too: a line
+corrects the sum and the number of layers, and a Gaussian process on the logarithm of what is left corrects the rest
+and gives the error bar.
 
-Which decisions a layer depends on is found out, not assumed: each decision is changed alone at a few points, and a layer depends on
-those that change its shapes. Layers that depend on the same decisions share a table. Settings that no network had take the mean of
-the entries with most decisions in common.
+Which decisions a layer depends on is found out, not assumed: each decision is changed alone at a few points, and a
+layer depends on those that change its shapes. Layers that depend on the same decisions share a table. Settings that
+no network had take the mean of the entries with most decisions in common.
 
-Where only latencies of whole networks are known (a published table, another device), the table is per choice: a ridge regression on
-the one-hot encoding of the latency or its logarithm, whichever predicts left-out networks better, corrected in the same way.
+Where only latencies of whole networks are known (a published table, another device), the table is per choice: a ridge
+regression on the one-hot encoding of the latency or its logarithm, whichever predicts left-out networks better,
+corrected in the same way.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -173,8 +176,8 @@ class LatencyTable:
         if known.shape != (len(points),) or len(known) < 2 or not (np.isfinite(known) & (known > 0)).all():
             good = int((np.isfinite(known) & (known > 0)).sum())
             raise EvaluationError(
-                f"LatencyTable.fit is given {len(points)} points and latencies of shape {known.shape}, {good} of them finite "
-                "and above 0; expected such a latency for each of two points or more"
+                f"LatencyTable.fit is given {len(points)} points and latencies of shape {known.shape}, {good} of them "
+                "finite and above 0; expected such a latency for each of two points or more"
             )
         return cls(space, [], space.indices(list(points)), known, device)
 
@@ -189,9 +192,7 @@ class LatencyTable:
         asked = [self.space.point(points)] if one else list(points)
         mean, spread = self._rest.predict(self.space.encode(asked))
         ms = self._base(asked) * np.exp(mean)
-        found = (ms, ms * spread)
-        if one:
-            found = (float(ms[0]), float(ms[0] * spread[0]))
+        found: Any = (float(ms[0]), float(ms[0] * spread[0])) if one else (ms, ms * spread)
         return found if std else found[0]
 
     def evaluate(self, trials: Sequence[Any]) -> list[dict[str, float]]:
@@ -287,7 +288,7 @@ def _entry(entries: Mapping[tuple[int, ...], tuple[float, int]], codes: tuple[in
     return float(np.mean([ms for ms, _ in near])), float(np.mean([n for _, n in near]))
 
 
-class _tagged:  # noqa: N801  a context manager
+class _tagged:
     """Gives every layer of a supernet its name, which copies keep, and takes it away afterwards."""
 
     def __init__(self, source: Any) -> None:
@@ -362,8 +363,6 @@ class _Layers:
         """The median milliseconds of every setting that was seen."""
         found = {}
         for setting, (layer, inputs) in self.examples.items():
-            timing = time_calls(
-                lambda l=layer, i=inputs: l(*i), self.device, repeats=repeats, warmup=warmup, clock=clock
-            )  # type: ignore[misc]
-            found[setting] = timing.median_ms
+            call = partial(layer, *inputs)
+            found[setting] = time_calls(call, self.device, repeats=repeats, warmup=warmup, clock=clock).median_ms
         return found

@@ -1,14 +1,15 @@
 """Learning curves: where a training that has begun will end.
 
-A curve is taken for c + a f(t) plus noise, with f from four families that fall to 0: powers t^-b and (t + d)^-b, stretched
-exponentials exp(-k t^b) and inverse logarithms 1 / log(t + 1). They are `pow3`, `pow4`, `exp4` and `ilog2` of Domhan, Springenberg
-and Hutter 2015, "Speeding up Automatic Hyperparameter Optimization of Deep Neural Networks by Extrapolation of Learning Curves"
-(IJCAI); the last three are the prior of LC-PFN (Adriaensen et al. 2023, arXiv 2310.20447).
+A curve is taken for c + a f(t) plus noise, with f from four families that fall to 0: powers t^-b and (t + d)^-b,
+stretched exponentials exp(-k t^b) and inverse logarithms 1 / log(t + 1). They are `pow3`, `pow4`, `exp4` and `ilog2`
+of Domhan, Springenberg and Hutter 2015, "Speeding up Automatic Hyperparameter Optimization of Deep Neural Networks by
+Extrapolation of Learning Curves" (IJCAI); the last three are the prior of LC-PFN (Adriaensen et al. 2023, arXiv
+2310.20447).
 
-Both papers average over the parameters, by sampling and by a network that was trained on samples. Here b, d and k lie on a grid;
-c, a and the noise have a conjugate normal-inverse-gamma prior (Bishop 2006, section 3.3 with exercises 3.12 and 3.13), so every
-curve of the grid has its evidence and its Student-t prediction in closed form, and their average is exact: no sampler, no
-network, the same answer every time, in a millisecond.
+Both papers average over the parameters, by sampling and by a network that was trained on samples. Here b, d and k lie
+on a grid; c, a and the noise have a conjugate normal-inverse-gamma prior (Bishop 2006, section 3.3 with exercises
+3.12 and 3.13), so every curve of the grid has its evidence and its Student-t prediction in closed form, and their
+average is exact: no sampler, no network, the same answer every time, in a millisecond.
 """
 
 from __future__ import annotations
@@ -85,4 +86,5 @@ def _shapes(t: _Floats) -> _Floats:
     exponentials = [np.exp(-rate * t**exponent) for rate in _RATES for exponent in (0.25, 0.5, 1.0)]
     logarithms = [1 / np.log1p(scale * t) for scale in (1.0, 10.0, 100.0)]
     curves: Any = np.array([*powers, *exponentials, *logarithms])
-    return curves / curves[:, :1]
+    scaled: _Floats = curves / curves[:, :1]
+    return scaled

@@ -1,9 +1,9 @@
 """Peak memory: the most bytes that tensors of one forward, or of one training step, take at a time.
 
-Counted: the network runs on fake tensors (no computing), every storage that an operator makes is followed until it dies, and the
-largest sum is kept, with parameters and buffers. That is exact for tensors and knows nothing of the workspaces of kernels.
-Measured: on a GPU the allocator's own peak (`torch.cuda.max_memory_allocated`); on a CPU the allocations that torch's profiler
-reports, which include workspaces taken from torch's allocator.
+Counted: the network runs on fake tensors (no computing), every storage that an operator makes is followed until it
+dies, and the largest sum is kept, with parameters and buffers. That is exact for tensors and knows nothing of the
+workspaces of kernels. Measured: on a GPU the allocator's own peak (`torch.cuda.max_memory_allocated`); on a CPU the
+allocations that torch's profiler reports, which include workspaces taken from torch's allocator.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Live(TorchDispatchMode):
     """Follows the bytes of all storages that operators make."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self._seen: set[int] = set()
 
@@ -77,7 +77,8 @@ def count_peak_memory(net: nn.Module, x: Any, *, training: bool = False) -> int:
                 if isinstance(tensor, Tensor):
                     live.follow(tensor)
             _step(own, inputs, training)
-    return live.peak
+    peak: int = live.peak
+    return peak
 
 
 def measure_peak_memory(net: nn.Module, x: Any, *, device: str | torch.device = "cpu", training: bool = False) -> int:

@@ -1,10 +1,10 @@
 """A predictor: what a point will score, learnt from finished trials.
 
-The models are those of `src/predict/` (Gaussian process, random forest, boosted trees, networks, ridge regression, an ensemble),
-fitted in the native half to the normal scores of the values (Salinas et al. 2020, arXiv 1909.13595): accuracies have a long tail of
-failures, which would drown all differences that matter. White et al. 2021, "How Powerful are Performance Predictors in Neural
-Architecture Search?" (arXiv 2104.01177) compare such models. Before a predictor is used it says how far it ranks points that it
-has not seen, by cross-validation.
+The models are those of `src/predict/` (Gaussian process, random forest, boosted trees, networks, ridge regression, an
+ensemble), fitted in the native half to the normal scores of the values (Salinas et al. 2020, arXiv 1909.13595):
+accuracies have a long tail of failures, which would drown all differences that matter. White et al. 2021, "How
+Powerful are Performance Predictors in Neural Architecture Search?" (arXiv 2104.01177) compare such models. Before a
+predictor is used it says how far it ranks points that it has not seen, by cross-validation.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Predictor:
             `"linear"` or `"ensemble"` (of the first three).
         encoding: `"one_hot"`, `"adjacency"`, `"path"`, `"costs"`, a function of points that gives an array
             (points, columns), or a list of these to stand side by side.
-        graph: for adjacency and path: from a point to its edges (source, target, operation); the default reads decisions
-            named as those of the cell benchmarks.
+        graph: for adjacency and path: from a point to its edges (source, target, operation); the default reads
+            decisions named as those of the cell benchmarks.
         metric: which metric of trials is learnt.
         folds: of the cross-validation; 0: none.
         min_kendall: the cross-validated Kendall's tau that `evaluate` insists on.
@@ -110,8 +110,8 @@ class Predictor:
         if len(points) != len(targets) or not len(points) or not np.isfinite(targets).all():
             finite = int(np.isfinite(targets).sum())
             raise EvaluationError(
-                f"the predictor is given {len(points)} points and {len(targets)} values, {finite} of them finite; expected "
-                f"a finite value of '{self.metric}' for each, and at least one"
+                f"the predictor is given {len(points)} points and {len(targets)} values, {finite} of them finite; "
+                f"expected a finite value of '{self.metric}' for each, and at least one"
             )
         self.report = self._cross_validated(points, targets)
         self._fitted = self._learn(points, targets)
@@ -136,8 +136,8 @@ class Predictor:
         if self.min_kendall is not None and not (self.report and self.report.kendall >= self.min_kendall):
             found = "unknown" if self.report is None else f"{self.report.kendall:.2f}"
             raise EvaluationError(
-                f"Kendall's tau of this predictor is {found} by cross-validation, below {self.min_kendall}; fit it to more "
-                "trials, or try another kind or encoding"
+                f"Kendall's tau of this predictor is {found} by cross-validation, below {self.min_kendall}; fit it to "
+                "more trials, or try another kind or encoding"
             )
         means, stds = self.predict([trial.point for trial in trials])
         return [
@@ -155,7 +155,7 @@ class Predictor:
         fold = np.random.default_rng(self.seed).permutation(len(points)) % self.folds
         found = np.empty(len(points))
         for k in range(self.folds):
-            seen, unseen = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+            seen, unseen = np.flatnonzero(fold != k).tolist(), np.flatnonzero(fold == k).tolist()
             self._fitted = self._learn([points[i] for i in seen], targets[seen])
             found[unseen] = self.predict([points[i] for i in unseen])[0]
         return rank_report(found, targets)

@@ -1,8 +1,8 @@
 """How far to trust scores: do they put candidates in the order of their true quality?
 
-A search uses scores only to compare, so rank correlation with a trusted reference is what matters (Yu et al. 2020, "Evaluating
-the Search Phase of Neural Architecture Search", arXiv 1902.08142), and what it costs to take the best by score. The arithmetic and
-the sources are in `src/evaluate/rank.rs`.
+A search uses scores only to compare, so rank correlation with a trusted reference is what matters (Yu et al. 2020,
+"Evaluating the Search Phase of Neural Architecture Search", arXiv 1902.08142), and what it costs to take the best by
+score. The arithmetic and the sources are in `src/evaluate/rank.rs`.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def rank_report(
         raise EvaluationError(f"confidence is {confidence}; expected above 0 and below 1")
     if top < 1 or resamples < 1:
         raise EvaluationError(f"top is {top} and resamples {resamples}; expected 1 or more of both")
-    sides = []
+    sides: list[NDArray[np.float64]] = []
     for name, values, direction in zip(("scores", "reference"), (scores, reference), directions, strict=True):
         try:
             side = np.ascontiguousarray(values, np.float64)
@@ -142,9 +142,13 @@ def rank_report(
         if side.ndim != 1:
             raise EvaluationError(f"{name} has shape {side.shape}; expected (candidates,)")
         sides.append(-side if direction == "min" else side)
-    values, intervals = _core.rank_statistics(*sides, min(top, len(sides[0])), resamples, confidence, seed)
-    flat: list[Any] = [part for pair in zip(values, intervals, strict=True) for part in pair]
-    return RankReport(*flat, len(sides[0]), min(top, len(sides[0])), confidence, *sides)
+    given, truth = sides
+    top = min(top, len(given))
+    found, intervals = _core.rank_statistics(given, truth, top, resamples, confidence, seed)
+    names = ("kendall", "spearman", "regret")
+    fields: dict[str, Any] = dict(zip(names, found, strict=True))
+    fields |= {f"{name}_interval": interval for name, interval in zip(names, intervals, strict=True)}
+    return RankReport(n=len(given), top=top, confidence=confidence, scores=given, reference=truth, **fields)
 
 
 def compare_evaluators(

@@ -1,8 +1,9 @@
 """Evaluation with shared weights: a candidate is scored with the weights that it inherits from the supernet.
 
-The one-shot method (Bender et al. 2018; Guo et al. 2019, SPOS, arXiv 1904.00420): no candidate is trained. Each one is
-derived with views of the supernet's weights, so the score sees a plain module and nothing of the supernet is touched.
-Scores are remembered by architecture: weights that do not change cannot score differently. `forget()` after more training.
+The one-shot method (Bender et al. 2018; Guo et al. 2019, SPOS, arXiv 1904.00420): no candidate is trained. Each one
+is derived with views of the supernet's weights, so the score sees a plain module and nothing of the supernet is
+touched. Scores are remembered by architecture: weights that do not change cannot score differently. `forget()` after
+more training.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Evaluation from scratch: every candidate is built and trained by the user's own function, then scored.
 
-The multi-trial method (Zoph and Le 2016, arXiv 1611.01578). What makes it affordable is here too: low fidelities train less
-(Li et al. 2016, "Hyperband", arXiv 1603.06560), a promoted trial goes on from its checkpoint, a child may inherit its parent's
-weights (Jaderberg et al. 2017, "Population Based Training", arXiv 1711.09846; Real et al. 2017, arXiv 1703.01041), and a trial that
-lags behind is ended early by the study's pruner.
+The multi-trial method (Zoph and Le 2016, arXiv 1611.01578). What makes it affordable is here too: low fidelities
+train less (Li et al. 2016, "Hyperband", arXiv 1603.06560), a promoted trial goes on from its checkpoint, a child may
+inherit its parent's weights (Jaderberg et al. 2017, "Population Based Training", arXiv 1711.09846; Real et al. 2017,
+arXiv 1703.01041), and a trial that lags behind is ended early by the study's pruner.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def inherit_matching(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]
     """Copies those of a parent's tensors into a model that have the same name and shape there; returns their names.
 
     Example:
-        >>> parent, child = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)), nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
+        >>> parent, child = (nn.Sequential(nn.Linear(2, 3), nn.Linear(3, n)) for n in (1, 4))
         >>> mn.evaluate.inherit_matching(child, parent.state_dict())
         ['0.weight', '0.bias']
     """

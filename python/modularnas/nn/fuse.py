@@ -17,6 +17,7 @@ plain modules of torch, runs as it is.
 
 from __future__ import annotations
 
+import functools
 import math
 import weakref
 from collections.abc import Sequence
@@ -26,7 +27,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 
 from modularnas.nn.mixed import MixedOp, Paths
 
@@ -116,9 +116,7 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor, *ys: Tensor) -> Tensor:
         ctx.save_for_backward(weights, *ys)
-        dtype = ys[0].dtype
-        for y in ys[1:]:
-            dtype = torch.promote_types(dtype, y.dtype)
+        dtype = functools.reduce(_wider, (y.dtype for y in ys))
         if weights.device.type == "cpu":
             factors: Sequence[Any] = weights.tolist()
             total = (ys[0] * factors[0]).to(dtype)
@@ -147,6 +145,10 @@ class _WeightedSum(torch.autograd.Function):
                 for factor, y, need in zip(factors, ys, needed[1:], strict=True)
             ),
         )
+
+
+def _wider(a: torch.dtype, b: torch.dtype) -> torch.dtype:
+    return a if a == b else torch.promote_types(a, b)
 
 
 def _weighted_sum(terms: Sequence[tuple[Tensor, Tensor]]) -> Any:
@@ -218,7 +220,7 @@ class _Candidate:
         self.zero = _is_zero(stages)
         n_shared = next((i for i, stage in enumerate(stages) if not _is_shareable(stage)), len(stages))
         self.shared, rest = stages[:n_shared], stages[n_shared:]
-        self.tail = rest.pop() if rest and (_is_convolution(rest[-1]) or _is_norm(rest[-1])) else None
+        self.tail: Any = rest.pop() if rest and (_is_convolution(rest[-1]) or _is_norm(rest[-1])) else None
         self.body = rest
         #: Every module that a hook may be on.
         self.parts = list(module.modules())
@@ -347,7 +349,7 @@ class Fused:
         else:
             return None
         for term in folded:
-            total = total.add_(term) if total.dtype == torch.promote_types(total.dtype, term.dtype) else total + term
+            total = total.add_(term) if total.dtype == term.dtype else total + term
         return total  # type: ignore[no-any-return]
 
     def _merged(self, codes: Sequence[int], weights: dict[int, Tensor], x: Tensor) -> Tensor:
@@ -359,10 +361,10 @@ class Fused:
         for stage in next(candidate.shared for candidate in chosen if candidate.tail is not None):
             x = self.shared.run(stage, x)
         parts = [_dirac(first, extent) if c.tail is None else _spread(c.tail, extent) for c in chosen]
-        kernel = sum(weights[code] * part for code, part in zip(codes, parts, strict=True))
+        kernel: Any = sum(weights[code] * part for code, part in zip(codes, parts, strict=True))
         shifts = [(weights[c], self.candidates[c].tail) for c in codes]
         biases = [w * conv.bias for w, conv in shifts if conv is not None and conv.bias is not None]  # type: ignore[operator]
-        bias = sum(biases) if biases else None
+        bias: Any = sum(biases) if biases else None
         padding = tuple(p + (e - own) // 2 for p, e, own in zip(first.padding, extent, _extent(first), strict=True))
         convolution = next(f for cls, f in _CONVOLUTIONS.items() if isinstance(first, cls))
         return convolution(x, kernel, bias, first.stride, padding, 1, first.groups)

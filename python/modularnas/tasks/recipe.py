@@ -109,7 +109,7 @@ class Task:
         name: what it is.
         train: batches to train on; `valid`: to search on; `test`: for the table alone.
         space: name and settings of a ready space.
-        baseline: the op of every slot of the unsearched network; None: the supernet's original point.
+        baseline: the unsearched network: the op of every slot, or a point; None: the supernet's original point.
         loss: of (outputs, targets).
         metrics: by name; the first is what counts, and more is better.
         optimizer: as of `mn.train.fit`.
@@ -123,10 +123,17 @@ class Task:
     test: Any
     space: tuple[str, dict[str, Any]]
     metrics: Mapping[str, Metric]
-    baseline: str | None = None
+    baseline: str | Mapping[str, Any] | None = None
     loss: Callable[[Any, Tensor], Tensor] = nn.functional.cross_entropy
     optimizer: Any = None
     fit: dict[str, Any] = field(default_factory=dict)
+
+    def unsearched(self, supernet: Supernet) -> Any:
+        """The point of the unsearched network."""
+        if self.baseline is None:
+            return supernet.original_point
+        one = isinstance(self.baseline, str)
+        return supernet.space.point({d.name: self.baseline for d in supernet.space.decisions} if one else self.baseline)
 
     @property
     def metric(self) -> str:
@@ -231,7 +238,7 @@ class _Recipe:
 
     def run(self, started_s: float) -> Result:
         """Baseline and random architectures from fresh weights, the supernet, the searches, and what they found."""
-        given = self._baseline()
+        given = self.task.unsearched(self.supernet)
         fresh = self.supernet.space.samples(self.plan.n_random, seed=self.seed)
         nets = {"baseline": [derive(self.supernet, given)], "random": [derive(self.supernet, p) for p in fresh]}
         start = {name: tensor.clone() for name, tensor in self.supernet.state_dict().items()}
@@ -248,11 +255,6 @@ class _Recipe:
         result = Result(table, points["searched"], net, self.out, time.monotonic() - started_s)
         self._write(result)
         return result
-
-    def _baseline(self) -> Any:
-        if self.task.baseline is None:
-            return self.supernet.original_point
-        return self.supernet.space.point({d.name: self.task.baseline for d in self.supernet.space.decisions})
 
     def _search(self) -> dict[str, Study]:
         # Searched before anything is trained in a copy, so that all candidates share the same supernet.

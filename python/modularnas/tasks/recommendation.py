@@ -255,6 +255,7 @@ def create(
     n_train: int | None = None,
     rate: float = 2e-3,
     decay: float = 1e-5,
+    fixed: Sequence[str] | None = None,
     **settings: Any,
 ) -> tuple[Task, Plan]:
     """The task.
@@ -269,6 +270,7 @@ def create(
         n_train: how many rows to train on; None: all.
         rate: of Adam.
         decay: of the weights.
+        fixed: the interaction of each branch of the baseline; None: `mlp` in all.
         **settings: of the space `ctr_branches`.
     """
     parts: tuple[Any, Any, Any]
@@ -285,7 +287,8 @@ def create(
 
     loss = nn.functional.binary_cross_entropy_with_logits
     space = ("ctr_branches", {**fields, **settings})
-    task = Task("recommendation", *parts, space, {"auc": auc, "log_loss": log_loss}, "mlp", loss, adam)
+    baseline = "mlp" if fixed is None else {f"branch_{i}": name for i, name in enumerate(fixed)}
+    task = Task("recommendation", *parts, space, {"auc": auc, "log_loss": log_loss}, baseline, loss, adam)
     return task, Plan.smoke() if smoke else Plan(epochs=4, supernet_epochs=8)
 
 

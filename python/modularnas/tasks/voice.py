@@ -246,7 +246,7 @@ def create(
     known = {"num_classes": len(recordings.names), "image_size": n_mels, "frames": x.shape[3], **settings}
     if space != "audio_resnet34":
         known.pop("frames")
-    baseline = "basic_block_3x3" if space == "audio_resnet34" else None
+    baseline = {"audio_resnet34": "basic_block_3x3", "pyramidnet": "pyramid_block_3x3"}.get(space)
     fit = {"clip_norm": 5.0}
     task = Task("voice", *parts, (space, known), {"accuracy": accuracy}, baseline, torch.nn.functional.cross_entropy, None, fit)
     return task, Plan.smoke() if smoke else Plan()

@@ -18,8 +18,8 @@ class Report:
     """What varies in a supernet. `str(report)` is text; a notebook shows a table.
 
     Attributes:
-        rows: (module path, class, "searchable" | "coupled" | "fixed" | "fused" | "plain", choices, with whom, reason, or how
-            candidates are summed when the supernet is relaxed), in the order of the modules.
+        rows: (module path, class, state, text), in the order of the modules: "searchable" with the choices, "coupled"
+            with whom, "fixed" with the reason, "fused" or "plain" with how candidates are summed when relaxed.
         n_decisions: the number of decisions.
         size: the number of points.
     """

@@ -81,6 +81,7 @@ class Supernet(nn.Module):
         self._seed = 0
         self._step = 0  # how many forwards drew a path
         self._paths: tuple[int, NDArray[np.int32]] | None = None  # those of a step
+        self._interrupted: tuple[int, ...] | None = None  # the active codes that a backward puts aside
         self.alpha = Alpha()
         self.edge_alpha = Alpha()
         self.relaxed: Relaxed | None = None
@@ -284,10 +285,17 @@ class Supernet(nn.Module):
         codes = self._codes
 
         def begin(gradient: Tensor) -> None:
-            active = self._codes
-            if active != codes:
-                self._switch(codes)
-                Variable._execution_engine.queue_callback(lambda: self._switch(active))
+            if self._codes == codes:
+                return
+            if self._interrupted is None:  # the first of several forwards
+                self._interrupted = self._codes
+                Variable._execution_engine.queue_callback(end)
+            self._switch(codes)
+
+        def end() -> None:
+            if self._interrupted is not None:
+                self._switch(self._interrupted)
+                self._interrupted = None
 
         for leaf in tree_leaves(output):
             if isinstance(leaf, Tensor) and leaf.requires_grad:

@@ -13,19 +13,20 @@ def relu_conv_bn(n_in, n_out, kernel, stride=1):
     return nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(n_out))
 
 
+OPS = {
+    "skip_connect": lambda c: nn.Identity(),
+    "nor_conv_1x1": lambda c: relu_conv_bn(c, c, 1),
+    "nor_conv_3x3": lambda c: relu_conv_bn(c, c, 3),
+    "avg_pool_3x3": lambda c: nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+}
+
+
 class Cell201(nn.Module):
     """Four nodes, an operation on each of six edges (Dong and Yang 2020, arXiv 2001.00326, figure 1)."""
 
-    OPS = {
-        "skip_connect": lambda c: nn.Identity(),
-        "nor_conv_1x1": lambda c: relu_conv_bn(c, c, 1),
-        "nor_conv_3x3": lambda c: relu_conv_bn(c, c, 3),
-        "avg_pool_3x3": lambda c: nn.AvgPool2d(3, 1, 1, count_include_pad=False),
-    }
-
     def __init__(self, channels, ops):
         super().__init__()
-        edges = {f"{i}_{j}": self.OPS[op](channels) for (i, j), op in zip(EDGES, ops, strict=True) if op != "none"}
+        edges = {f"{i}_{j}": OPS[op](channels) for (i, j), op in zip(EDGES, ops, strict=True) if op != "none"}
         self.edges = nn.ModuleDict(edges)
 
     def forward(self, x):

@@ -2,9 +2,9 @@
 
     python tests/evaluate/figures/supernet_ranks.py DATA FOLDER [--minutes 20] [--seconds 550] [--n 200]
 
-Trains by uniform sampling (SPOS; Guo et al. 2019, arXiv 1904.00420) or with strict fairness (FairNAS; Chu et al. 2019, arXiv
-1907.01845: every step goes once through each choice of each layer), for so many minutes of processor time, in pieces of
-`--seconds`; goes on where FOLDER ends. Prints the table when all networks are scored.
+Trains by uniform sampling (SPOS; Guo et al. 2019, arXiv 1904.00420) or with strict fairness (FairNAS; Chu et al.
+2019, arXiv 1907.01845: every step goes once through each choice of each layer), for so many minutes of processor
+time, in pieces of `--seconds`; goes on where FOLDER ends. Prints the table when all networks are scored.
 """
 
 import argparse

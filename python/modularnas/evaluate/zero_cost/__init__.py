@@ -1,7 +1,8 @@
 """Zero-cost proxies: a guess at how good a network is, from one batch and no training.
 
-One proxy is one file: a function of a `Probe`, registered by name; copy `snip.py`. `ZeroCost` is the evaluator, `measure` asks
-about one network, `Ensemble` lets several vote. None of them is trusted: `mn.evaluate.rank_report` says how far they rank.
+One proxy is one file: a function of a `Probe`, registered by name; copy `snip.py`. `ZeroCost` is the evaluator,
+`measure` asks about one network, `Ensemble` lets several vote. None of them is trusted: `mn.evaluate.rank_report`
+says how far they rank.
 """
 
 from modularnas.evaluate.zero_cost import (  # noqa: F401  each registers its proxies

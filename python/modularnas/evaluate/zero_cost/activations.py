@@ -1,7 +1,7 @@
 """Where activations are on: one binary code an input, from every rectifier that a forward runs, module or function.
 
-A dispatch mode sees the operators below autograd, so `nn.ReLU`, `F.relu` and `x.relu_()` are all found, whatever the user's
-code looks like. A unit counts as on where the activation's input is above 0.
+A dispatch mode sees the operators below autograd, so `nn.ReLU`, `F.relu` and `x.relu_()` are all found, whatever the
+user's code looks like. A unit counts as on where the activation's input is above 0.
 """
 
 from typing import Any
@@ -17,8 +17,9 @@ __all__ = ["codes"]
 
 _ACTIVATIONS = {
     f"aten::{name}{suffix}"
-    for name in ["relu", "relu6", "leaky_relu", "hardtanh", "prelu", "_prelu_kernel", "elu", "celu", "gelu"]
-    + ["silu", "mish", "hardswish", "hardsigmoid", "softplus"]
+    for name in (
+        "relu relu6 leaky_relu hardtanh prelu _prelu_kernel elu celu gelu silu mish hardswish hardsigmoid softplus"
+    ).split()
     for suffix in ("", "_")
 }
 
@@ -27,7 +28,7 @@ class _Codes(TorchDispatchMode):
     """Keeps the code of every activation, as boolean rows (N, units)."""
 
     def __init__(self, n: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.n = n
         self.rows: list[Tensor] = []
 
@@ -47,4 +48,5 @@ def codes(probe: Probe, x: Tensor) -> list[Tensor]:
         probe.net(x)
     if not mode.rows:
         raise EvaluationError("this proxy looks at activations, and the network runs none (ReLU, SiLU, GELU, ...)")
-    return mode.rows
+    rows: list[Tensor] = mode.rows
+    return rows

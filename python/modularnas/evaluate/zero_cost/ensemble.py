@@ -1,10 +1,10 @@
 """Several scores as one: by the mean of their ranks, or by a majority vote.
 
-Proxies have unlike scales, so what they can agree on is order. Against a fixed sample of the space a candidate is compared with
-every reference network: by "rank" the score is the mean over metrics of the share of references that it beats; by "vote" it is the
-share of references that it beats in a majority of the metrics (Abdelfattah et al. 2021, "Zero-Cost Proxies for Lightweight NAS",
-arXiv 2101.08134, section 3.3, whose vote is of synflow, jacob_cov and snip). A sample makes the score a function of the
-candidate alone, whatever was evaluated before; ties count half.
+Proxies have unlike scales, so what they can agree on is order. Against a fixed sample of the space a candidate is
+compared with every reference network: by "rank" the score is the mean over metrics of the share of references that it
+beats; by "vote" it is the share of references that it beats in a majority of the metrics (Abdelfattah et al. 2021,
+"Zero-Cost Proxies for Lightweight NAS", arXiv 2101.08134, section 3.3, whose vote is of synflow, jacob_cov and snip).
+A sample makes the score a function of the candidate alone, whatever was evaluated before; ties count half.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """How alike the network answers to inputs of one class: correlations between rows of the Jacobian, class by class.
 
-Lopes, Alirezazadeh and Alexandre 2021, "EPE-NAS: Efficient Performance Estimation Without Training for Neural Architecture
-Search" (arXiv 2102.08099), equations 3 to 6: of each class the score is the sum of log(|correlation| + k), k = 1e-5, over its
-correlation matrix (with more than 100 classes divided by their number of entries, as below equation 5); the network's is the
-sum of their absolute values for up to 100 classes, and for more the sum of absolute differences over pairs of classes, over
-their number.
+Lopes, Alirezazadeh and Alexandre 2021, "EPE-NAS: Efficient Performance Estimation Without Training for Neural
+Architecture Search" (arXiv 2102.08099), section 3: of each class the score is the sum of log(|correlation| + k), k =
+1e-5, over its correlation matrix (with more than 100 classes divided by their number of entries);  the network's is
+the sum of their absolute values for up to 100 classes, and for more the sum of absolute differences over pairs of
+classes, over their number.
 """
 
 from modularnas.errors import EvaluationError

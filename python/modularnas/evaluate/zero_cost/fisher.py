@@ -1,9 +1,9 @@
 """How much the loss feels the removal of each channel: Fisher information of a mask on every layer's output.
 
-Turner et al. 2020, "BlockSwap: Fisher-guided Block Substitution for Network Compression on a Budget" (arXiv 1906.04113),
-equation 3, and Theis et al. 2018 (arXiv 1801.05787): per channel half the mean over the N inputs of the squared sum over
-positions of activation times gradient. Summed over layers as in Abdelfattah et al. 2021 (arXiv 2101.08134), equation 2;
-layers are convolutions and linear layers, whose outputs carry the mask.
+Turner et al. 2020, "BlockSwap: Fisher-guided Block Substitution for Network Compression on a Budget" (arXiv
+1906.04113), section 3, and Theis et al. 2018 (arXiv 1801.05787): per channel half the mean over the N inputs of the
+squared sum over positions of activation times gradient. Summed over layers as in Abdelfattah et al. 2021 (arXiv
+2101.08134), equation 2; layers are convolutions and linear layers, whose outputs carry the mask.
 """
 
 from typing import Any

@@ -11,4 +11,4 @@ __all__ = ["grad_norm"]
 @register("grad_norm")
 def grad_norm(probe: Probe) -> float:
     """Sum over weights of the norm of their gradient."""
-    return sum(gradient.norm().item() for _, gradient in probe.gradients())
+    return sum(float(gradient.norm()) for _, gradient in probe.gradients())

@@ -1,8 +1,8 @@
 """How finely a network cuts its input space: the number of linear regions that random inputs fall into.
 
-Chen, Gong and Wang 2021, "Neural Architecture Search on ImageNet in Four GPU Hours: A Theoretically Inspired Perspective"
-(TE-NAS; arXiv 2102.11535), section 3.1.2, definition 1 and equation 4: the number of different activation codes. As in the
-paper's code, inputs are small Gaussian noise images, so that a batch of any data does not separate them by itself.
+Chen, Gong and Wang 2021, "Neural Architecture Search on ImageNet in Four GPU Hours: A Theoretically Inspired
+Perspective" (TE-NAS; arXiv 2102.11535), section 3.1.2: the number of different activation codes. As in the paper's
+code, inputs are small Gaussian noise images, so that a batch of any data does not separate them by itself.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Multiply-accumulates of one input: half of what `torch.utils.flop_counter` counts, over the batch size.
 
-With `params`, the proxy that every other one has to beat (Ning et al. 2021, "Evaluating Efficient Performance Estimators of
-Neural Architectures", arXiv 2008.03064).
+With `params`, the proxy that every other one has to beat (Ning et al. 2021, "Evaluating Efficient Performance
+Estimators of Neural Architectures", arXiv 2008.03064).
 """
 
 import torch
@@ -17,4 +17,4 @@ def macs(probe: Probe) -> float:
     """Multiply-accumulates of one input."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         probe.net(probe.x)
-    return counter.get_total_flops() / 2 / len(probe.x)
+    return float(counter.get_total_flops()) / 2 / len(probe.x)

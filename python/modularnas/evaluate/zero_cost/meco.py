@@ -1,8 +1,9 @@
-"""How differently channels see one input: the least eigenvalue of the correlations between feature maps, over all layers.
+"""How differently channels see one input: the least eigenvalue of correlations of feature maps, over layers.
 
-Jiang et al. 2023, "MeCo: Zero-Shot NAS with One Data and Single Forward Pass via Minimum Eigenvalue of Correlation" (NeurIPS
-2023), equation 13: sum over layers of the least eigenvalue of the Pearson correlation matrix (channels x channels) of the
-layer's output. As in the paper's code, one random input serves, and what is not a number counts nothing.
+Jiang et al. 2023, "MeCo: Zero-Shot NAS with One Data and Single Forward Pass via Minimum Eigenvalue of Correlation"
+(NeurIPS 2023), the definition of MeCo: sum over layers of the least eigenvalue of the Pearson correlation matrix
+(channels x channels) of the layer's output. As in the paper's code, one random input serves, and what is not a number
+counts nothing.
 """
 
 from typing import Any

@@ -1,8 +1,9 @@
 """How well a network trains: the condition number of its neural tangent kernel.
 
-Chen, Gong and Wang 2021 (TE-NAS; arXiv 2102.11535), section 3.1.1, equation 3: kappa = largest over smallest eigenvalue of
-J J', where J has for every input the gradient of the summed outputs with respect to all weights (the paper's code; the kernel
-of several outputs would have a row for each). Small is good, so the score is -log10(kappa), at most so many inputs.
+Chen, Gong and Wang 2021 (TE-NAS; arXiv 2102.11535), section 3.1.1: kappa = largest over smallest eigenvalue of J J',
+where J has for every input the gradient of the summed outputs with respect to all weights (the paper's code; the
+kernel of several outputs would have a row for each). Small is good, so the score is -log10(kappa), at most so many
+inputs.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The number of parameters: the proxy that every other one has to beat.
 
-Abdelfattah et al. 2021, "Zero-Cost Proxies for Lightweight NAS" (arXiv 2101.08134), and White et al. 2022, "A Deeper Look
-at Zero-Cost Proxies for Lightweight NAS" (ICLR blog track), who found few proxies that beat it everywhere.
+Abdelfattah et al. 2021, "Zero-Cost Proxies for Lightweight NAS" (arXiv 2101.08134), and White et al. 2022, "A Deeper
+Look at Zero-Cost Proxies for Lightweight NAS" (ICLR blog track), who found few proxies that beat it everywhere.
 """
 
 from modularnas.evaluate.zero_cost.proxy import Probe, register

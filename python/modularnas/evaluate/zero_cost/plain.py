@@ -1,6 +1,6 @@
 """First-order saliency with its sign: the sum of weight times gradient.
 
-Mozer and Smolensky 1988, "Skeletonization"; as a proxy in Abdelfattah et al. 2021 (arXiv 2101.08134), code beside equation 1.
+Mozer and Smolensky 1988, "Skeletonization"; as a proxy in Abdelfattah et al. 2021 (arXiv 2101.08134), in its code.
 """
 
 from modularnas.evaluate.zero_cost.proxy import Probe, register

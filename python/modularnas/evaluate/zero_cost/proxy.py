@@ -153,8 +153,9 @@ def measure(
     device = next((parameter.device for parameter in own.parameters()), x.device)
     with isolated(seed), torch.enable_grad():
         for module in own.modules():
-            if fresh and callable(getattr(module, "reset_parameters", None)):
-                module.reset_parameters()
+            reset: Any = getattr(module, "reset_parameters", None)
+            if fresh and callable(reset):
+                reset()
             if isinstance(module, _BatchNorm):
                 module.train()
         target = y.to(device) if isinstance(y, Tensor) else y

@@ -1,8 +1,8 @@
 """How many different answers units give over the inputs: the number of sample-wise activation patterns.
 
-Peng et al. 2024, "SWAP-NAS: Sample-Wise Activation Patterns for Ultra-fast NAS" (arXiv 2403.04161), definitions 3.2 and 3.3: the
-pattern of a unit is its on or off over the N inputs; the score is the number of different patterns. Not the regularised one
-(definition 3.4), whose two constants belong to a space.
+Peng et al. 2024, "SWAP-NAS: Sample-Wise Activation Patterns for Ultra-fast NAS" (arXiv 2403.04161), section 3: the
+pattern of a unit is its on or off over the N inputs; the score is the number of different patterns. Not the
+regularised one, whose two constants belong to a space.
 """
 
 import torch

@@ -1,10 +1,10 @@
 """Expressivity: how far the features move with the input, with what batch norms take away put back.
 
-Lin et al. 2021, "Zen-NAS: A Zero-Shot NAS for High-Performance Deep Image Recognition" (arXiv 2102.01563), algorithm 1: all
-weights N(0, 1), x and e Gaussian noise, the score is log E|f(x) - f(x + alpha e)| + sum over batch norms of
-log sqrt(mean of their variances), alpha = 0.01. f ends before global pooling and classifier: here at the last feature map of
-more than one position that a module gives (else at the output). The mean is over the batch, whose inputs only lend their
-shape.
+Lin et al. 2021, "Zen-NAS: A Zero-Shot NAS for High-Performance Deep Image Recognition" (arXiv 2102.01563), algorithm
+1: all weights N(0, 1), x and e Gaussian noise, the score is log E|f(x) - f(x + alpha e)| + sum over batch norms of
+log sqrt(mean of their variances), alpha = 0.01. f ends before global pooling and classifier: here at the last feature
+map of more than one position that a module gives (else at the output). The mean is over the batch, whose inputs only
+lend their shape.
 """
 
 import math

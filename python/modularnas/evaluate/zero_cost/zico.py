@@ -1,8 +1,9 @@
 """How steady gradients are over batches: large and alike is good.
 
-Li et al. 2023, "ZiCo: Zero-shot NAS via Inverse Coefficient of Variation on Gradients" (arXiv 2301.11300), equation 15: sum
-over layers of log(sum over weights of mean |g| / standard deviation of |g|), both over batches. The batch is cut into two
-halves, the least that has a deviation (the paper's code takes two batches); weights that never get a gradient count nothing.
+Li et al. 2023, "ZiCo: Zero-shot NAS via Inverse Coefficient of Variation on Gradients" (arXiv 2301.11300), the
+definition of ZiCo: sum over layers of log(sum over weights of mean |g| / standard deviation of |g|), both over
+batches. The batch is cut into two halves, the least that has a deviation (the paper's code takes two batches);
+weights that never get a gradient count nothing.
 """
 
 import math

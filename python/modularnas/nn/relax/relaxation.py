@@ -84,7 +84,8 @@ def draw(probabilities: Tensor, count: int, generator: torch.Generator | None) -
         codes = probabilities.topk(count).indices
     else:
         codes = torch.multinomial(probabilities, count, generator=generator)
-    return codes.tolist()  # type: ignore[no-any-return]
+    drawn: list[list[int]] = codes.tolist()
+    return drawn
 
 
 def hard(logits: Tensor, paths: Sequence[Sequence[int]]) -> Tensor:
