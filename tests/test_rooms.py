@@ -46,7 +46,7 @@ PYTHON = {
     "transform": {"errors", "ops", "nn"},
     "evaluate": {"errors"},
     "spaces": {"errors", "ops", "transform"},
-    "search": {"errors"},
+    "search": {"errors", "nn"},
     "pareto": {"errors"},
     "progress": {"study"},
     "study": {"errors", "progress"},
