@@ -56,7 +56,7 @@ def test_a_study_trains_on_its_own_trials_and_scores_them_after():
     evaluator = mn.evaluate.SharedWeights(supernet, score, batch_norm="none")
     interleaved = mn.evaluate.Interleaved(trainer(supernet, optimizer, seen), evaluator)
     study = mn.Study(
-        supernet.space, mn.search.NSGA2(population=4), objectives={"accuracy": "max", "macs": "min"}, seed=0
+        supernet.space, mn.search.Nsga2(population=4), objectives={"accuracy": "max", "macs": "min"}, seed=0
     )
     study.optimize(interleaved, trials=12, progress=False)
     assert [point for points in seen for point in points] == [trial.point for trial in study.trials]

@@ -3,7 +3,7 @@
 CARS (Yang et al. 2019, "CARS: Continuous Evolution for Efficient Neural Architecture Search", arXiv 1909.04977,
 algorithm 1) and ModularNAS' `UnifiedEstim`: instead of training a supernet once and searching afterwards, each
 generation first trains the shared weights on its own architectures and then scores them. Any algorithm may search; with
-`mn.search.NSGA2` the parents that survive are ranked by several objectives as in CARS. Scores of earlier trials are of
+`mn.search.Nsga2` the parents that survive are ranked by several objectives as in CARS. Scores of earlier trials are of
 earlier weights, as in both: an algorithm that lets individuals age (`mn.search.RegularizedEvolution`) suits that.
 """
 
