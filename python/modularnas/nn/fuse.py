@@ -119,7 +119,7 @@ class _WeightedSum(torch.autograd.Function):
         dtype = functools.reduce(_wider, (y.dtype for y in ys))
         if weights.device.type == "cpu":
             factors: Sequence[Any] = weights.tolist()
-            total = (ys[0] * factors[0]).to(dtype)
+            total: Tensor = (ys[0] * factors[0]).to(dtype)
             for factor, y in zip(factors[1:], ys[1:], strict=True):
                 total.add_(y, alpha=factor)
             return total

@@ -2,8 +2,8 @@
 
 What CARS trains between two generations (Yang et al. 2019, "CARS: Continuous Evolution for Efficient Neural
 Architecture Search", arXiv 1909.04977, section 3.2, where the individuals of a batch are drawn from the population):
-here they take turns, so that all are trained equally. ModularNAS' `SuperNetEstim` and `UnifiedEstim` drop what a discrete search draws
-and train one architecture alone. `mn.evaluate.Interleaved` makes a study of it.
+here they take turns, so that all are trained equally. ModularNAS' `SuperNetEstim` and `UnifiedEstim` drop what a
+discrete search draws and train one architecture alone. `mn.evaluate.Interleaved` makes a study of it.
 """
 
 from __future__ import annotations
