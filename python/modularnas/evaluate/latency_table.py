@@ -39,8 +39,11 @@ _Floats = NDArray[np.float64]
 _FORMAT = 1
 #: The attribute by which a layer of a derived network says which one of the supernet's it is.
 _TAG = "_latency_layer"
-_RIDGE = 1e-2
+_RIDGE = 1e-3
+_PENALTIES = (0.01, 0.1, 1.0, 10.0)
+_ROUNDS = 8
 _LEAST_MS = 1e-6
+_OUTLIER = 4.0
 
 
 class LatencyTable:
@@ -83,6 +86,9 @@ class LatencyTable:
         else:
             self._base = self._per_choice(points)
         left = np.log(self._latencies_ms / self._base(points))
+        middle = np.median(left)
+        limit = _OUTLIER * 1.4826 * np.median(np.abs(left - middle))  # a run that was disturbed teaches nothing
+        left = np.clip(left, middle - limit, middle + limit)
         columns = _core.encoded_columns(space)
         self._rest = _core.fit_surrogate("gp", space.encode(points), columns, left, False, 0)
 
@@ -257,25 +263,46 @@ class LatencyTable:
         return rows
 
     def _per_choice(self, points: Sequence[Any]) -> Callable[[Sequence[Any]], _Floats]:
-        """Ridge regression on the encoding, of the latency or its logarithm: the better one on networks left out."""
-        x = self._encoded(points)
-        gram = x.T @ x + _RIDGE * np.eye(x.shape[1])
-        hat = (x * np.linalg.solve(gram, x.T).T).sum(1)
+        """Robust ridge regression of the latency or its logarithm: what predicts networks left out best."""
+        x, y = self._design(points), self._latencies_ms
+        free = np.zeros(x.shape[1])
+        free[-self.space.encode(points[:1]).shape[1] :] = 1.0  # a choice's own part is shrunk, what it shares is not
         fits = []
         for forward, back in ((np.asarray, np.asarray), (np.log, np.exp)):
-            y = forward(self._latencies_ms)
-            weights = np.linalg.solve(gram, x.T @ y)
-            # Allen 1974, PRESS: the error of a row that was left out is its error over 1 - its leverage.
-            left_out = y - (y - x @ weights) / np.maximum(1 - hat, 1e-6)
-            relative = np.abs(np.maximum(back(left_out), _LEAST_MS) / self._latencies_ms - 1)
-            fits.append((float(np.median(relative)), weights, back))
+            for penalty in _PENALTIES:
+                weights, left_out = _robust_ridge(x, forward(y), _RIDGE + penalty * free)
+                error = np.abs(np.maximum(back(left_out), _LEAST_MS) / y - 1)
+                fits.append((float(np.minimum(error, 1.0).mean()), weights, back))
         _, weights, back = min(fits, key=lambda fit: fit[0])
-        least = self._latencies_ms.min() / 10
-        return lambda asked: np.maximum(back(self._encoded(asked) @ weights), least)
+        least = y.min() / 10
+        return lambda asked: np.maximum(back(self._design(asked) @ weights), least)
 
-    def _encoded(self, points: Sequence[Any]) -> _Floats:
+    def _design(self, points: Sequence[Any]) -> _Floats:
+        """A constant, what decisions with the same choices share, and the encoding."""
         rows = self.space.encode(list(points))
-        return np.concatenate([np.ones((len(rows), 1)), rows], 1)
+        alike: dict[Any, Any] = {}
+        for decision, (start, stop, _) in zip(self.space.decisions, _core.encoded_columns(self.space), strict=True):
+            kind = (decision.kind, decision.choices, decision.low, decision.high)
+            alike[kind] = alike.get(kind, 0) + rows[:, start:stop]
+        return np.concatenate([np.ones((len(rows), 1)), *alike.values(), rows], 1)
+
+
+def _robust_ridge(x: _Floats, y: _Floats, penalty: _Floats) -> tuple[_Floats, _Floats]:
+    """Ridge weights by Huber's loss (Huber 1964; iteratively reweighted), and for each row its value when left out.
+
+    Of a row that is left out the error is its error over 1 less its leverage (Allen 1974, PRESS).
+    """
+    trust = np.ones(len(y))
+    for _ in range(_ROUNDS):
+        weighted = x * trust[:, None]
+        gram = weighted.T @ x + np.diag(penalty)
+        weights = np.linalg.solve(gram, weighted.T @ y)
+        rest = y - x @ weights
+        leverage = (weighted * np.linalg.solve(gram, x.T).T).sum(1)
+        left_out = rest / np.maximum(1 - leverage, 1e-3)
+        scale = 1.4826 * np.median(np.abs(left_out)) + 1e-12
+        trust = np.minimum(1.0, 1.345 * scale / np.maximum(np.abs(left_out), 1e-12))
+    return weights, y - left_out
 
 
 def _entry(entries: Mapping[tuple[int, ...], tuple[float, int]], codes: tuple[int, ...]) -> tuple[float, float]:
