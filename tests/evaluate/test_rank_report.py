@@ -1,5 +1,7 @@
 """Rank reports and the result card."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -8,11 +10,9 @@ import modularnas as mn
 
 def test_directions_and_text():
     report = mn.evaluate.rank_report([1, 2, 3, 4], [4, 3, 2, 1], directions=("max", "min"), top=2)
-    assert (report.kendall, report.spearman, report.regret) == (1.0, 1.0, 0.0)
-    assert str(report) == (
-        "Kendall 1.000 [1.000, 1.000], Spearman 1.000 [1.000, 1.000], regret of the top 2 0.000 [0.000, 0.000] "
-        "(4 candidates, 95% bootstrap intervals)"
-    ) or report.regret_interval[1] > 0
+    assert (report.kendall, report.spearman, report.regret) == pytest.approx((1.0, 1.0, 0.0))
+    text = r"Kendall 1.000 \[1.000, 1.000\], Spearman 1.000 \[.*\], regret of the top 2 0.000 \[0.000, .*\] "
+    assert re.fullmatch(text + r"\(4 candidates, 95% bootstrap intervals\)", str(report))
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
@@ -83,15 +83,23 @@ def test_a_card_says_when_search_helped():
 
     study.optimize(hard, trials=120, progress=False)
     card = study.card(hard, unsearched=-100.0, seeds=4)
-    assert [row.name for row in card.rows] == ["searched", "random search at equal budget", "most params", "unsearched model"]
+    assert [row.name for row in card.rows] == [
+        "searched",
+        "random search at equal budget",
+        "most params",
+        "unsearched model",
+    ]
     assert [len(row.values) for row in card.rows] == [4, 4, 4, 1]
     assert card.helped is True
     assert card.verdict.startswith("Search helped")
-    assert "Kendall" in str(card) and "<li>" in card._repr_html_()
+    assert "Kendall" in str(card)
+    assert "<li>" in card._repr_html_()
 
 
 def test_a_card_says_when_search_did_not_help():
-    study = mn.Study(SPACE, mn.search.RegularizedEvolution(population=10, sample=3), objectives={"score": "max"}, seed=0)
+    study = mn.Study(
+        SPACE, mn.search.RegularizedEvolution(population=10, sample=3), objectives={"score": "max"}, seed=0
+    )
     study.optimize(climb, trials=100, progress=False)  # so easy that random search finds the best too
     card = study.card(climb, seeds=3)
     assert card.helped is False
@@ -101,7 +109,9 @@ def test_a_card_says_when_search_did_not_help():
 
 
 def test_a_card_without_an_evaluator_claims_nothing():
-    study = mn.Study(SPACE, mn.search.RegularizedEvolution(population=10, sample=3), objectives={"score": "max"}, seed=0)
+    study = mn.Study(
+        SPACE, mn.search.RegularizedEvolution(population=10, sample=3), objectives={"score": "max"}, seed=0
+    )
     study.optimize(climb, trials=30, progress=False)
     card = study.card(unsearched={f"d{i}": 9 for i in range(8)})
     assert card.helped is None
@@ -114,7 +124,9 @@ def test_a_card_without_an_evaluator_claims_nothing():
 
 def test_wrong_cards():
     study = mn.Study(SPACE, "random", objectives={"score": "max"})
-    with pytest.raises(mn.EvaluationError, match=r"the study has no complete trial with 'score' yet \(0 trials in all\)"):
+    with pytest.raises(
+        mn.EvaluationError, match=r"the study has no complete trial with 'score' yet \(0 trials in all\)"
+    ):
         study.card()
     study.optimize(climb, trials=3, progress=False)
     with pytest.raises(mn.EvaluationError, match="the study has no objective 'macs'; it has score"):

@@ -101,7 +101,9 @@ def test_fisher_by_hand():
     last = net[1:](first)
     loss = nn.functional.cross_entropy(last, Y)
     by_conv, by_linear = torch.autograd.grad(loss, [first, last])
-    by_hand = 0.5 * (first * by_conv).sum((2, 3)).square().mean(0).sum() + 0.5 * (last * by_linear).square().mean(0).sum()
+    by_hand = (
+        0.5 * (first * by_conv).sum((2, 3)).square().mean(0).sum() + 0.5 * (last * by_linear).square().mean(0).sum()
+    )
     assert measure(make(), "fisher", (X, Y)) == pytest.approx(by_hand.item(), rel=1e-4)
 
 
@@ -110,7 +112,8 @@ def test_synflow_of_a_chain_is_the_number_of_layers_times_its_flow():
     flow = torch.ones(1, 3) @ net[0].weight.abs().T @ net[2].weight.abs().T
     x = torch.randn(2, 3)
     assert measure(net, "synflow", x) == pytest.approx(np.log10(2 * flow.sum().item()), rel=1e-5)
-    assert measure(nn.Sequential(nn.Flatten()), "synflow", x) == pytest.approx(-30)
+    nn.init.zeros_(net[0].weight)
+    assert measure(net, "synflow", x) == pytest.approx(-30)
 
 
 def test_codes_of_modules_and_functions_are_alike():
@@ -181,7 +184,9 @@ def test_zen_puts_back_what_a_batch_norm_takes_away():
 def test_costs_agree_with_the_supernet():
     net = mn.rewrite(make(), [mn.rules.kernel_size(3, 5)], example=X[:1])
     trials = mn.evaluate.candidates(net.space.samples(3, seed=0))
-    for trial, found in zip(trials, mn.evaluate.ZeroCost(net, ["params", "macs"], batch=X).evaluate(trials), strict=True):
+    for trial, found in zip(
+        trials, mn.evaluate.ZeroCost(net, ["params", "macs"], batch=X).evaluate(trials), strict=True
+    ):
         exact = net.cost(trial.point)
         assert found == {"params": exact["params"], "macs": exact["macs"]}
 
@@ -207,6 +212,7 @@ def test_what_is_undefined_fails_the_trial():
         (lambda: measure(make(), "snip", X), "this proxy needs targets; give batch=(x, y)"),
         (lambda: measure(make(), "epe_nas", (X, Y.float())), "epe_nas needs the class of every input"),
         (lambda: measure(nn.Flatten(), "naswot", X), "this proxy looks at activations, and the network runs none"),
+        (lambda: measure(nn.Flatten(), "synflow", X), "this proxy looks at weights, and the network has none to train"),
         (lambda: measure(make(), "zico", (X[:3], Y[:3])), "zico cuts the batch into halves of two inputs or more"),
         (lambda: measure(make(), "params", [[1], 2]), "the batch holds a list; expected inputs as one tensor"),
         (lambda: mn.evaluate.zero_cost.register("snip"), "there is already a zero-cost proxy 'snip'"),

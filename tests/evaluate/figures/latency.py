@@ -1,7 +1,7 @@
 """Latency tables: measured on this machine, and fitted to published ones.
 
-    python tests/evaluate/figures/latency.py measured         # a MobileNetV2-like space, 100 sub-networks it has not seen
-    python tests/evaluate/figures/latency.py published DATA   # OFA on 12 devices and FBNet on 27, from 200 rows each
+python tests/evaluate/figures/latency.py measured         # a MobileNetV2-like space, 100 sub-networks it has not seen
+python tests/evaluate/figures/latency.py published DATA   # OFA on 12 devices and FBNet on 27, from 200 rows each
 """
 
 import os
@@ -16,7 +16,17 @@ from torch import nn
 import modularnas as mn
 
 #: (input channels, output channels, stride): MobileNetV2 at half width for pictures of 32 x 32.
-BLOCKS = [(16, 16, 1), (16, 24, 2), (24, 24, 1), (24, 24, 1), (24, 48, 2), (48, 48, 1), (48, 48, 1), (48, 80, 2), (80, 80, 1)]
+BLOCKS = [
+    (16, 16, 1),
+    (16, 24, 2),
+    (24, 24, 1),
+    (24, 24, 1),
+    (24, 48, 2),
+    (48, 48, 1),
+    (48, 48, 1),
+    (48, 80, 2),
+    (80, 80, 1),
+]
 
 
 def supernet():
@@ -43,10 +53,14 @@ def measured():
     relative = np.abs(mean / truth - 1)
     within = float((np.abs(mean - truth) <= 2 * std).mean())
     print(f"{mn.evaluate.rank_report(mean, truth)}")
-    print(f"median error {np.median(relative):.1%}, 90 % below {np.quantile(relative, 0.9):.1%}; {within:.0%} within 2 std")
+    print(
+        f"median error {np.median(relative):.1%}, 90 % below {np.quantile(relative, 0.9):.1%}; {within:.0%} within 2 std"
+    )
     again = np.array([mn.evaluate.measure_latency(mn.derive(made, p), x, **settings).median_ms for p in points[:30]])
     noise = mn.evaluate.rank_report(again, truth[:30])
-    print(f"measured twice: Spearman {noise.spearman:.3f}, median difference {np.median(np.abs(again / truth[:30] - 1)):.1%}")
+    print(
+        f"measured twice: Spearman {noise.spearman:.3f}, median difference {np.median(np.abs(again / truth[:30] - 1)):.1%}"
+    )
 
 
 def ofa(z):

@@ -35,12 +35,15 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("data")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", default="", help="a part of the benchmark's name and encoding, such as 101, path")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     b201 = mn.benchmarks.NASBench201(os.path.join(arguments.data, "nasbench201.npz"))
     b101 = mn.benchmarks.NASBench101(os.path.join(arguments.data, "nasbench101.npz"))
     for name, bench, metric in (("NAS-Bench-201", b201, "valid_accuracy"), ("NAS-Bench-101", b101, "test_accuracy")):
         for encoding in ("one_hot", "path"):
+            if arguments.only not in f"{name}, {encoding}":
+                continue
             print(f"{name}, {encoding}: Kendall, mean of {arguments.seeds} seeds")
             rows = {}
             for n in (50, 100, 200, 400):
