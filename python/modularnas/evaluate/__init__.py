@@ -20,6 +20,7 @@ from modularnas.evaluate.card import Card, make_card
 from modularnas.evaluate.encoding import cell_edges
 from modularnas.evaluate.energy import Energy
 from modularnas.evaluate.function import Function
+from modularnas.evaluate.inheriting import Inheriting
 from modularnas.evaluate.joined import Joined
 from modularnas.evaluate.latency import Latency, Throughput, Timing, measure_latency
 from modularnas.evaluate.latency_table import LatencyTable
@@ -43,6 +44,7 @@ __all__ = [
     "Energy",
     "Ensemble",
     "Function",
+    "Inheriting",
     "Joined",
     "Latency",
     "LatencyTable",

@@ -39,10 +39,13 @@ class SharedWeights:
             several at once as a dict.
         metric: the name of the metric where `score` returns a number.
         batch_norm: `"recalibrate"`: running statistics are measured anew on `calibration` for each candidate;
-            `"batch"`: those of the batch at hand; `"none"`: the supernet's own, which mix all paths.
+            `"batch"`: those of the batch at hand; `"private"`: those that training kept apart for each choice, after
+            `supernet.private_batch_norm()`; `"none"`: the supernet's own, which mix all paths.
         calibration: the batches for `"recalibrate"`: a data loader or a list of batches, of inputs or
             (input, target) pairs; the same ones for every candidate.
         n_calibration: how many of them to use; None: all.
+        n_together: how many candidates are recalibrated in one pass over the calibration, of those that a study hands
+            over at once (`study.optimize(..., batch=8)`).
         costs: whether to add the exact `params`, `macs` and `activation_bytes` to the metrics.
         canonical: `canonical(point)`: what points of the same architecture have in common, where a space has several
             for one (isomorphic cells); only the first of them is scored. None: the point itself.
@@ -71,6 +74,7 @@ class SharedWeights:
         batch_norm: str = "recalibrate",
         calibration: Iterable[Any] | None = None,
         n_calibration: int | None = None,
+        n_together: int = 8,
         costs: bool = True,
         canonical: Callable[[Any], Hashable] | None = None,
     ) -> None:
@@ -95,6 +99,7 @@ class SharedWeights:
         once = calibration is not None and iter(calibration) is calibration
         self.calibration = list(calibration or ()) if once else calibration
         self.n_calibration = n_calibration
+        self.n_together = n_together
         self.costs = costs
         self.canonical = canonical or (lambda point: point)
         self._known: dict[Hashable, Any] = {}
@@ -105,24 +110,30 @@ class SharedWeights:
 
     def evaluate(self, trials: Sequence[Any]) -> list[Any]:
         """The metrics of each trial's candidate, in the same order."""
-        return [self._values(trial) for trial in trials]
+        architectures = [self.canonical(trial.point) for trial in trials]
+        new: dict[Hashable, Any] = {}
+        for architecture, trial in zip(architectures, trials, strict=True):
+            if architecture not in self._known:
+                new.setdefault(architecture, trial)
+        waiting = list(new.items())
+        for start in range(0, len(waiting), self.n_together):
+            self._measure(waiting[start : start + self.n_together])
+        found = (self._known[architecture] for architecture in architectures)
+        return [dict(known) if isinstance(known, dict) else known for known in found]
 
-    def _values(self, trial: Any) -> Any:
-        architecture = self.canonical(trial.point)
-        if architecture not in self._known:
-            self._known[architecture] = self._measure(trial)
-        known = self._known[architecture]
-        return dict(known) if isinstance(known, dict) else known
-
-    def _measure(self, trial: Any) -> Any:
-        net = self.supernet.derive(trial.point, share=True)
+    def _measure(self, waiting: Sequence[tuple[Hashable, Any]]) -> None:
+        nets = [self.supernet.derive(trial.point, share=True) for _, trial in waiting]
         with isolated(0):  # the same random numbers for every candidate (augmentation, shuffling)
             if self.batch_norm == "recalibrate":
                 try:
-                    recalibrate(net, self.calibration or (), self.n_calibration)
+                    recalibrate(nets, self.calibration or (), self.n_calibration)
                 except EvaluationError as error:
-                    raise EvaluationError(f"trial {trial.number}: {error}") from error
-            elif self.batch_norm == "batch":
+                    raise EvaluationError(f"trial {waiting[0][1].number}: {error}") from error
+        for (architecture, trial), net in zip(waiting, nets, strict=True):
+            if self.batch_norm == "batch":
                 use_batch_statistics(net)
-            values = values_of(self.score(net.eval()), trial, self.metric)
-        return {**self.supernet.cost(trial.point), **values} if self.costs and isinstance(values, dict) else values
+            with isolated(0):
+                values = values_of(self.score(net.eval()), trial, self.metric)
+            if self.costs and isinstance(values, dict):
+                values = {**self.supernet.cost(trial.point), **values}
+            self._known[architecture] = values
