@@ -163,7 +163,7 @@ def test_an_error_of_the_score_passes_through(supernet):
     ("settings", "text"),
     [
         ({"score": 3}, "score is a int; expected a function score(net) -> float or dict"),
-        ({"batch_norm": "best"}, "batch_norm is 'best'; expected one of 'recalibrate', 'batch', 'none'"),
+        ({"batch_norm": "best"}, "batch_norm is 'best'; expected one of 'recalibrate', 'batch', 'private', 'none'"),
         (
             {},
             'batch_norm="recalibrate" needs calibration=, a loader of some training batches; or choose '

@@ -42,6 +42,7 @@ _TAG = "_latency_layer"
 _RIDGE = 1e-3
 _PENALTIES = (0.01, 0.1, 1.0, 10.0)
 _ROUNDS = 8
+_ROUNDS_OF_TIMING = 3
 _LEAST_MS = 1e-6
 _OUTLIER = 4.0
 
@@ -151,10 +152,13 @@ class LatencyTable:
                 sums[decisions] = (ms, count)
             for decisions, entry in sums.items():
                 tables.setdefault(decisions, {})[tuple(codes[d] for d in decisions)] = entry
-        settings: Any = {"repeats": repeats, "warmup": warmup, "n_threads": n_threads, "clock": clock}
+        share = -(-repeats // _ROUNDS_OF_TIMING)
+        settings: Any = {"repeats": share, "warmup": warmup, "n_threads": n_threads, "clock": clock}
         measured = list(dict.fromkeys(space.samples(4 * n_networks, seed=seed + 2)))[:n_networks]
-        latencies = [measure_latency(build(point), x, device=device, **settings).median_ms for point in measured]
-        return cls(space, list(tables.items()), space.indices(measured), np.array(latencies), str(where))
+        latencies = _least_disturbed(
+            lambda point: measure_latency(build(point), x, device=device, **settings).median_ms, measured
+        )
+        return cls(space, list(tables.items()), space.indices(measured), latencies, str(where))
 
     @classmethod
     def fit(
@@ -249,9 +253,11 @@ class LatencyTable:
             raise EvaluationError(f"this is no latency table of LatencyTable.to_json ({error!r})") from error
 
     def _corrected_sum(self, points: Sequence[Any]) -> Callable[[Sequence[Any]], _Floats]:
-        """A line through sums of entries and numbers of layers, least squares of relative errors."""
+        """A line through sums of entries and numbers of layers, by Huber's loss of relative errors."""
         design = self._sums(points)
-        weights = np.linalg.lstsq(design / self._latencies_ms[:, None], np.ones(len(points)), rcond=1e-6)[0]
+        relative = design / self._latencies_ms[:, None]
+        tiny = 1e-6 * np.square(relative).mean(0) + 1e-12
+        weights, _ = _robust_ridge(relative, np.ones(len(points)), tiny)
         return lambda asked: np.maximum(self._sums(asked) @ weights, _LEAST_MS)
 
     def _sums(self, points: Sequence[Any]) -> _Floats:
@@ -377,9 +383,9 @@ class _Layers:
             codes = space.indices([base])[0].tolist()
             for other in space.neighbours(base):
                 there = self.look(other)
-                changed = {
-                    d for d, (a, b) in enumerate(zip(codes, space.indices([other])[0].tolist(), strict=True)) if a != b
-                }
+                # What only became active or inactive follows from another decision, which did change.
+                pairs = enumerate(zip(codes, space.indices([other])[0].tolist(), strict=True))
+                changed = {d for d, (one, two) in pairs if one != two and min(one, two) >= 0}
                 for layer in here.keys() | there.keys():
                     known = depends.setdefault(layer, set())
                     if here.get(layer) != there.get(layer):
@@ -387,9 +393,17 @@ class _Layers:
         return {layer: tuple(sorted(decisions)) for layer, decisions in sorted(depends.items())}
 
     def times(self, *, repeats: int, warmup: int, clock: Clock) -> dict[str, float]:
-        """The median milliseconds of every setting that was seen."""
-        found = {}
-        for setting, (layer, inputs) in self.examples.items():
-            call = partial(layer, *inputs)
-            found[setting] = time_calls(call, self.device, repeats=repeats, warmup=warmup, clock=clock).median_ms
-        return found
+        """The milliseconds of every setting that was seen."""
+        calls = {setting: partial(layer, *inputs) for setting, (layer, inputs) in self.examples.items()}
+        share = -(-repeats // _ROUNDS_OF_TIMING)
+
+        def time_one(setting: str) -> float:
+            timing = time_calls(calls[setting], self.device, repeats=share, warmup=warmup, clock=clock)
+            return timing.median_ms
+
+        return dict(zip(calls, _least_disturbed(time_one, list(calls)), strict=True))
+
+
+def _least_disturbed(measure: Callable[[Any], float], things: Sequence[Any]) -> _Floats:
+    """Measures things in turns, round after round, and keeps the least of each: a slow minute harms no thing alone."""
+    return np.min([[measure(thing) for thing in things] for _ in range(_ROUNDS_OF_TIMING)], 0)
