@@ -61,7 +61,9 @@ class Run:
         torch.manual_seed(self.seed)
         task = self.task
         settings = dict(loss=task.loss, optimizer=task.optimizer, metrics=task.metrics, best=(task.metric, "max"))
-        return fit(net, task.train, valid, epochs=epochs, device=self.device, progress=False, **settings, **task.fit).net
+        return fit(
+            net, task.train, valid, epochs=epochs, device=self.device, progress=False, **settings, **task.fit
+        ).net
 
     def network(self, point: Any) -> nn.Module:
         """The network of a point with fresh weights; of a cell, at the size of the recipe."""
@@ -247,5 +249,8 @@ def report(description: dict[str, Any], done: dict[str, dict[str, float]], recip
             f"| {mean['search_s']:.0f} | {mean['train_s']:.0f} |"
         )
     total_s = sum(run["search_s"] + run["train_s"] for run in done.values())
-    lines += ["", f"{platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}, {total_s:.0f} s."]
+    lines += [
+        "",
+        f"{platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}, {total_s:.0f} s.",
+    ]
     return "\n".join(lines) + "\n"

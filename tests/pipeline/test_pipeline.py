@@ -63,7 +63,10 @@ def test_any_data_comes_back(value):
     ("returned", "message"),
     [
         ([1], "stage 'a' returned a list; expected a dict of results"),
-        ({"net": torch.nn.Linear(1, 1)}, r"the output 'a.net' is a Linear; expected data, tensors or paths. Of a network"),
+        (
+            {"net": torch.nn.Linear(1, 1)},
+            r"the output 'a.net' is a Linear; expected data, tensors or paths. Of a network",
+        ),
         ({"x": {1: 2}}, "the output 'a.x' has the key 1; expected text as keys"),
         ({"x": Path("/nowhere")}, None),
     ],
@@ -173,7 +176,9 @@ def test_a_failure_ends_only_what_needs_it_and_is_told_with_its_cause(tmp_path):
     }
     with pytest.raises(mn.PipelineError) as caught:
         mn.Pipeline(stages).run(tmp_path)
-    assert str(caught.value).startswith("stage 'bad' failed: ZeroDivisionError: by nothing; not run: after_bad (traceback in ")
+    assert str(caught.value).startswith(
+        "stage 'bad' failed: ZeroDivisionError: by nothing; not run: after_bad (traceback in "
+    )
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert "ZeroDivisionError" in (tmp_path / "stages" / "bad" / "error.txt").read_text()
     assert read_result(tmp_path / "stages" / "after_good").value() == {"x": 2}
@@ -232,7 +237,9 @@ def test_wrong_stages_and_runs():
 
 def test_an_output_that_is_not_there_is_told_when_its_stage_is_done(tmp_path):
     stages = {"a": mn.Stage(lambda: {"best": {"lr": 1}}), "b": mn.Stage(lambda x: {}, {"x": "a.best.lrr"})}
-    with pytest.raises(mn.PipelineError, match="stage 'b' failed: 'x' is 'a.best.lrr', and there is no 'lrr'; did you mean 'lr'"):
+    with pytest.raises(
+        mn.PipelineError, match="stage 'b' failed: 'x' is 'a.best.lrr', and there is no 'lrr'; did you mean 'lr'"
+    ):
         mn.Pipeline(stages).run(tmp_path)
 
 

@@ -140,7 +140,7 @@ def test_size_without_none_is_that_of_the_darts_paper():
 
 def test_genotypes_and_points_are_the_same():
     darts = mn.spaces.darts
-    supernet, x = mn.spaces.create("darts", image_size=16, channels=4, layers=3)
+    supernet, _ = mn.spaces.create("darts", image_size=16, channels=4, layers=3)
     for published in (darts.DARTS_V1, darts.DARTS_V2):
         found = darts.genotype(darts.point(published, supernet.space))
         for kind in darts.KINDS:
@@ -201,7 +201,9 @@ def test_parameters_of_published_cells_are_ours(data):
         n, bits, codes, params = (z[key] for key in ("n", "adj", "ops", "params"))
     for row in np.random.default_rng(0).integers(len(n), size=100):
         size = int(n[row])
-        matrix = [[int(bits[row]) >> (x + y * (y - 1) // 2) & 1 if x < y else 0 for y in range(size)] for x in range(size)]
+        matrix = [
+            [int(bits[row]) >> (x + y * (y - 1) // 2) & 1 if x < y else 0 for y in range(size)] for x in range(size)
+        ]
         ops = [mn.spaces.nasbench101.OPS[int(codes[row]) // 3**i % 3] for i in range(size - 2)]
         with torch.device("meta"):
             net = mn.spaces.nasbench101.from_cell(matrix, ops)
@@ -220,7 +222,9 @@ def test_points_of_nasbench101_are_those_of_the_benchmark(data):
 def test_errors_say_what_there_is():
     with pytest.raises(mn.SpaceError, match=r"no ready space 'dart'; did you mean 'darts'"):
         mn.spaces.create("dart")
-    with pytest.raises(mn.SpaceError, match=r"the space 'nats_size' is given depth; its settings are num_classes, image_size"):
+    with pytest.raises(
+        mn.SpaceError, match=r"the space 'nats_size' is given depth; its settings are num_classes, image_size"
+    ):
         mn.spaces.create("nats_size", depth=3)
     with pytest.raises(mn.SpaceError, match=r"layers=2; expected 3 or more"):
         mn.spaces.create("darts", layers=2)

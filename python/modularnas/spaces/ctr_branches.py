@@ -101,7 +101,9 @@ def create(
         interactions: the candidates.
     """
     if not sizes or n_numbers + len(sizes) < 2:
-        raise SpaceError(f"ctr_branches is given {n_numbers} numbers and {len(sizes)} categories; expected 2 fields or more")
+        raise SpaceError(
+            f"ctr_branches is given {n_numbers} numbers and {len(sizes)} categories; expected 2 fields or more"
+        )
     fields = n_numbers + len(sizes)
     model = ClickNetwork(
         FieldEmbedding(n_numbers, sizes, dim),

@@ -1,8 +1,8 @@
 """`enas`: the macro space of ENAS (Pham et al. 2018, arXiv 1802.03268, section 2.3).
 
-Twelve layers, each one of six ops, that read the layer before; and to each any of the layers before that one may be added: 6¹² ·
-2⁶⁶ = 1.6e29 networks. Pools after the fourth and the eighth layer halve everything made so far. As in the authors' code
-skips are summed with the layer's output and normalised.
+Twelve layers, each one of six ops, that read the layer before; and to each any of the layers before that one may be
+added: 6¹² · 2⁶⁶ = 1.6e29 networks. Pools after the fourth and the eighth layer halve everything made so far. As in
+the authors' code skips are summed with the layer's output and normalised.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Network(nn.Module):
         self.pools = nn.ModuleList(
             nn.ModuleList(FactorizedReduce(channels, channels) for _ in range(i + 2)) for i in self.halved_after
         )
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(channels, num_classes))
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(channels, num_classes)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes as in the class."""

@@ -87,7 +87,9 @@ def create(
     opened = []
     for group in GROUPS:
         names = [*(["none"] if len(group) > 1 else []), *group]
-        rule = rules.slots([darts.searched(op) for op in names], where=lambda path, _, group=group: found(path)[0] in group)
+        rule = rules.slots(
+            [darts.searched(op) for op in names], where=lambda path, _, group=group: found(path)[0] in group
+        )
         if rule.applied(model)["targets"]:
             opened.append(rule.named(name))
     return model, opened, torch.randn(2, 3, image_size, image_size)

@@ -188,7 +188,13 @@ def folder_loaders(
         sampler = DistributedSampler(data, shuffle=name == "train") if distributed else None
         shuffle = name == "train" and sampler is None
         loader = DataLoader(
-            data, batch_size, shuffle=shuffle, sampler=sampler, num_workers=workers, pin_memory=True, drop_last=shuffle
+            data,
+            batch_size,
+            shuffle=shuffle,
+            sampler=sampler,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=shuffle,
         )
         loaders.append(loader)
     return loaders[0], loaders[1], list(data.classes)
@@ -240,7 +246,9 @@ def create(
     else:
         pictures = read(data)
         classes, size = list(pictures.classes), image_size or pictures.train[0].shape[-1]
-        parts = _parts(pictures, size, n_train, n_valid, batch_size, seed, cut, _auto_augment() if auto_augment else None)
+        parts = _parts(
+            pictures, size, n_train, n_valid, batch_size, seed, cut, _auto_augment() if auto_augment else None
+        )
         if smoke:
             parts = (*parts[:2], parts[2].first(64))
     further: dict[str, Any] = {"clip_norm": 5.0}
