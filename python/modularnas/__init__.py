@@ -19,7 +19,20 @@ from modularnas._torch import check_torch
 
 check_torch()  # before the native module is loaded
 
-from modularnas import benchmarks, evaluate, ops, search, spaces, tasks, train, tuning  # noqa: E402
+from modularnas import (  # noqa: E402
+    benchmarks,
+    distributed,
+    evaluate,
+    observers,
+    ops,
+    pruners,
+    search,
+    spaces,
+    tasks,
+    train,
+    transform,
+    tuning,
+)
 from modularnas._core import (  # noqa: E402
     Decision,
     Point,
@@ -31,6 +44,7 @@ from modularnas._core import (  # noqa: E402
     real,
     subset,
 )
+from modularnas.automatic import auto, conclude, searchable  # noqa: E402
 from modularnas.errors import (  # noqa: E402
     EvaluationError,
     ExportError,
@@ -82,26 +96,33 @@ __all__ = [
     "TensorError",
     "Trial",
     "__version__",
+    "auto",
     "benchmarks",
     "choice",
+    "conclude",
     "derive",
+    "distributed",
     "evaluate",
     "export",
     "hypervolume",
     "integer",
     "load_export",
+    "observers",
     "ops",
     "pareto_front",
     "pareto_ranks",
+    "pruners",
     "real",
     "report",
     "rewrite",
     "rules",
     "search",
+    "searchable",
     "spaces",
     "subset",
     "tasks",
     "train",
+    "transform",
     "tune",
     "tuning",
 ]

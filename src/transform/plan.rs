@@ -166,6 +166,10 @@ pub struct RewritePlan {
     pub original: Option<Point>,
     /// What could not be opened.
     pub fixed: Vec<Fixed>,
+    /// What the rules demand of channels, and the widths that they open.
+    pub demands: Demands,
+    /// The widths that are opened, as indices of the coupling under these demands.
+    pub widths: Vec<usize>,
     /// The cost of everything traced; candidates come later.
     base: CostModel,
     regions: Vec<Region>,
@@ -226,7 +230,8 @@ pub fn rewrite(
     };
     planner.modules()?;
     planner.stages()?;
-    let coupling = planner.widths()?;
+    let demands = planner.demands();
+    let coupling = planner.widths(&demands)?;
     // A rule that the user meant for certain modules must open one; one for all modules, only if no other rule does.
     let nothing = planner.n_opened.iter().all(|&n| n == 0);
     for (number, applied) in rules.iter().enumerate() {
@@ -243,7 +248,7 @@ pub fn rewrite(
             )));
         }
     }
-    planner.build(coupling)
+    planner.build(coupling, demands)
 }
 
 fn nothing_opened(number: usize, applied: &AppliedRule, fixed: &[Fixed]) -> String {
@@ -348,12 +353,12 @@ impl Planner<'_> {
     }
 
     /// Rules that open channels.
-    fn widths(&mut self) -> Result<Option<Coupling>> {
+    fn widths(&mut self, demands: &Demands) -> Result<Option<Coupling>> {
         if !self.rules.iter().any(|applied| applied.rule.opens_widths()) {
             return Ok(None);
         }
         let flow = &self.network.flow;
-        let coupling = Coupling::of(flow, &self.demands());
+        let coupling = Coupling::of(flow, demands);
         // The more special rule is asked first, and what it opens is closed to others.
         let mut taken: HashSet<usize> = HashSet::new();
         let mut order: Vec<usize> = (0..self.rules.len()).collect();
@@ -429,7 +434,7 @@ impl Planner<'_> {
     }
 
     /// Decisions in the order of the modules, inner ones conditional on the regions they are within.
-    fn build(mut self, coupling: Option<Coupling>) -> Result<RewritePlan> {
+    fn build(mut self, coupling: Option<Coupling>, demands: Demands) -> Result<RewritePlan> {
         let network = self.network;
         // What may be left out or replaced first: it contains the other openings of the same module.
         self.opened.sort_by_key(|o| {
@@ -522,7 +527,7 @@ impl Planner<'_> {
             };
             build.actions.push(action);
         }
-        build.finish(network, coupling, self.fixed)
+        build.finish(network, coupling, demands, self.fixed)
     }
 }
 
@@ -589,6 +594,7 @@ impl Build {
         mut self,
         network: &Network,
         coupling: Option<Coupling>,
+        demands: Demands,
         fixed: Vec<Fixed>,
     ) -> Result<RewritePlan> {
         let flow = &network.flow;
@@ -624,7 +630,9 @@ impl Build {
         let space = SearchSpace::new(self.decisions)?;
         let original = self.original.map(|codes| Point::new(codes, vec![]));
         let (actions, regions) = (self.actions, self.regions);
-        Ok(RewritePlan { space, actions, cuts, original, fixed, base, regions })
+        let mut widths: Vec<usize> = self.of_width.into_keys().collect();
+        widths.sort_unstable();
+        Ok(RewritePlan { space, actions, cuts, original, fixed, demands, widths, base, regions })
     }
 
     /// The factors that are 1 while something within these modules is part of the network, else 0.

@@ -18,6 +18,7 @@ from modularnas.cli import (
     demo,
     export,
     ops,
+    repair,
     report,
     run,
     search,
@@ -28,12 +29,18 @@ from modularnas.errors import ModularNASError
 
 __all__ = ["main", "parser"]
 
-_COMMANDS = (demo, run, tune, search, show, report, export, algorithms, ops, benchmark, completion)
+_COMMANDS = (demo, run, tune, search, show, report, repair, export, algorithms, ops, benchmark, completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status. Errors of ours are one line on stderr, without a traceback."""
-    options = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    cut = given.index("--") if "--" in given else len(given)
+    root = parser()
+    options = root.parse_args(given[:cut])
+    options.rest = given[cut + 1 :]
+    if options.rest and options.name != "tune":
+        root.error(f"{options.name} takes no arguments after --")
     try:
         return int(options.command(options) or 0)
     except ModularNASError as error:

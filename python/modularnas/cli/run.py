@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
             "run --list",
             "run spos --set data=cifar-10-batches-py --out runs/spos",
             "run experiment.yaml --dry-run",
-            "run experiment.yaml --smoke --workers 2 --executor processes",
+            "run experiment.yaml --smoke --workers 2",
             "run experiment.yaml --svg graph.svg",
         ],
     )
@@ -34,11 +34,9 @@ def add(commands: Any) -> None:
     )
     command.add_argument("--smoke", action="store_true", help="its smoke settings: as little as runs through")
     command.add_argument("--seed", type=int, help="instead of the file's")
-    command.add_argument("--workers", type=int, default=4, help="stages at once, where they can (default: %(default)s)")
+    command.add_argument("--workers", type=int, default=1, help="stages at once, where they can (default: %(default)s)")
     command.add_argument(
-        "--executor",
-        default="processes",
-        help="where stages run: processes (default), threads, or ray",
+        "--executor", help="where stages run: threads (default for one worker), processes (default for more), or ray"
     )
     command.add_argument("--force", action="append", default=[], metavar="STAGE", help="run it even if it is done")
     command.add_argument("--dry-run", action="store_true", help="check everything and print what would run")
@@ -71,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
         out,
         seed=seed,
         workers=options.workers,
-        executor=options.executor,
+        executor=options.executor or ("threads" if options.workers == 1 else "processes"),
         force=options.force,
         say=None if options.json else lambda line: print(line, file=sys.stderr, flush=True),
     )

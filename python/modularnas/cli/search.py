@@ -49,7 +49,10 @@ def run(options: argparse.Namespace) -> None:
     """Does it."""
     space = resolve(options.space)
     if callable(space) and not hasattr(space, "space"):
-        space = space()
+        try:
+            space = space()
+        except TypeError as error:
+            raise SpaceError(f"'{options.space}' makes no space: {error}") from error
     space = getattr(space, "space", space)
     if not isinstance(space, SearchSpace):
         raise SpaceError(f"'{options.space}' is a {type(space).__name__}; expected a SearchSpace or a supernet")

@@ -28,13 +28,13 @@ def add(commands: Any) -> None:
             "show runs/tune/study.db",
         ],
     )
+    command.usage = "modularnas tune [-h] --param PARAM [options] SCRIPT [-- ARGUMENT ...]"
     command.epilog = (
         "The script gets --lr VALUE … and what stands after --, and prints its result as a line of JSON, such as\n"
         '{"accuracy": 0.93}, or by mn.report(accuracy=0.93). A function is called with lr=VALUE ….\n\n'
         f"{command.epilog}"
     )
     command.add_argument("script", metavar="SCRIPT", help="train.py, any command in quotes, or file.py:function")
-    command.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="further arguments of the script, after --")
     command.add_argument(
         "--param",
         action="append",
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         evaluator = Script(
             options.script,
             list(objectives),
-            arguments=options.arguments,
+            arguments=options.rest,
             folder=out / "trials",
             template=options.template,
             timeout_s=options.trial_timeout,

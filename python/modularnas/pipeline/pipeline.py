@@ -7,7 +7,6 @@ earlier settings finds it again.
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 import time
@@ -23,7 +22,7 @@ from modularnas.pipeline.folder import RunFolder
 from modularnas.pipeline.near import near
 from modularnas.pipeline.picture import draw
 from modularnas.pipeline.result import Stored, read_result
-from modularnas.pipeline.stage import Stage
+from modularnas.pipeline.stage import Stage, plain
 
 __all__ = ["Pipeline"]
 
@@ -111,8 +110,9 @@ class Pipeline:
         Args:
             out: the run folder; a run that was cut, or has changed, goes on there.
             seed: every stage starts from random numbers of its own, made from it.
-            workers: how many stages run at once. Stages side by side in `"threads"` share torch's random number
-                generator; in `"processes"` they do not.
+            workers: how many stages run at once. Side by side in `"threads"` stages share what is one in a process:
+                torch's random number generator, and the patches of `torch.fx` while it traces. Stages that train
+                networks belong in `"processes"`.
             executor: `"threads"`, `"processes"` (functions that can be imported) or `"ray"` (the same, and a folder
                 that all nodes see).
             force: stages to run even if they are done.
@@ -180,7 +180,7 @@ class Pipeline:
             name: {
                 "run": stage.place or stage.label,
                 "inputs": {argument: ".".join(source) for argument, source in stage.inputs.items()},
-                "arguments": {argument: _plain(value) for argument, value in stage.arguments.items()},
+                "arguments": {argument: plain(value) for argument, value in stage.arguments.items()},
                 "after": list(stage.after),
             }
             for name, stage in self.stages.items()
@@ -328,14 +328,6 @@ def _key(pipeline: Pipeline, name: str, seed: int, done: Mapping[str, Stored]) -
 def _reason(error: BaseException) -> str:
     text = str(error)
     return text if isinstance(error, PipelineError) else f"{type(error).__name__}: {text}" if text else repr(error)
-
-
-def _plain(value: Any) -> Any:
-    try:
-        json.dumps(value)
-    except TypeError:
-        return repr(value)
-    return value
 
 
 def _table(rows: list[tuple[str, str, str]]) -> str:

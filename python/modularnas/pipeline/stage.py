@@ -19,7 +19,7 @@ from modularnas.pipeline.execute import resolve
 from modularnas.pipeline.near import near
 from modularnas.pipeline.result import encode
 
-__all__ = ["GIVEN", "Stage", "fingerprint"]
+__all__ = ["GIVEN", "Stage", "fingerprint", "plain"]
 
 #: Arguments that a stage gets by asking for them by name.
 GIVEN = ("folder", "checkpoint", "report", "seed")
@@ -125,11 +125,20 @@ class Stage:
     def call(self) -> str:
         """What is called with what, as text."""
         parts = [f"{argument}={'.'.join(source)}" for argument, source in self.inputs.items()]
-        parts += [f"{argument}={value!r}" for argument, value in self.arguments.items()]
+        parts += [f"{argument}={plain(value)!r}" for argument, value in self.arguments.items()]
         return f"{self.label}({', '.join(parts)})"
 
     def __repr__(self) -> str:
         return f"<Stage: {self.call()}>"
+
+
+def plain(value: Any) -> Any:
+    """An argument for reading: data as it is, an object as its class or name."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return f"<{getattr(value, '__name__', type(value).__name__)}>"
+    return value
 
 
 def fingerprint(function: Any) -> str:

@@ -16,11 +16,13 @@ from modularnas.search.algorithm import Algorithm
 from modularnas.search.algorithms import *  # noqa: F403
 from modularnas.search.exact import Solution, exact, exact_sweep
 from modularnas.search.gradient import *  # noqa: F403
+from modularnas.search.hill_climbing import HillClimbing
 from modularnas.search.human import Human
 from modularnas.search.model_based import ModelBased
 
 __all__ = [
     "Algorithm",
+    "HillClimbing",
     "Human",
     "Solution",
     "create",

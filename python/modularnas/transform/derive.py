@@ -15,7 +15,7 @@ import torch
 from torch import fx, nn
 
 from modularnas.errors import NetworkError
-from modularnas.nn import Chosen, MixedOp, restore
+from modularnas.nn import Chosen, MixedOp, publish, restore
 from modularnas.transform.source import OneLevelTracer, untyped
 
 if TYPE_CHECKING:
@@ -53,12 +53,27 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
         raise NetworkError(f"derive is given a {type(supernet).__name__}; expected a supernet from mn.rewrite")
     point = supernet.space.point(point)
     codes = supernet.space.indices([point])[0].tolist()
+    active = supernet._codes
+    if supernet._private:
+        supernet._switch(codes)  # whose statistics are the ones to copy
+    try:
+        return _derived(supernet, point, codes, share)
+    finally:
+        if supernet._private:
+            supernet._switch(active)
+
+
+def _derived(supernet: Supernet, point: Any, codes: list[int], share: bool) -> nn.Module:
     memo: dict[int, Any] = {}
     whole: dict[str, torch.Tensor] = {}
     for cut in supernet._plan.cuts:
         path, name = cut["holders"][0]
         whole[f"{path}.{name}" if path else name] = supernet._parts[path].whole(name)
-    for path, kept in supernet._plan.slice(point, whole).items():
+    matrices: dict[str, torch.Tensor] = {}
+    for path, part in supernet._parts.items():
+        for name, parameter in part.matrices().items():
+            matrices[f"{path}.{name}" if path else name] = parameter
+    for path, kept in supernet._plan.slice(point, {**whole, **matrices}).items():
         memo[id(whole[path])] = _copied(kept, whole[path], share)
     for parameter in supernet.model.parameters():
         if id(parameter) not in memo:
@@ -69,8 +84,10 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
         # An elastic module inside a candidate that was not chosen, or a block that was left out, has no copy.
         copied = memo.get(id(part))
         if copied is not None:
-            copied.activate(codes)
-            restore(copied)
+            restore(copied, codes)
+    for norm, _ in supernet._private:
+        if id(norm) in memo:
+            publish(memo[id(norm)])
     _remove(net, gone)
     net = _plain(net)
     net.__dict__[ARCHITECTURE] = {

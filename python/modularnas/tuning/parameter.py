@@ -33,7 +33,9 @@ def parse_parameter(text: str) -> tuple[str, _core.Decision]:
     name, kind, inner = match.groups()
     values = [_value(part.strip()) for part in inner.split(",")]
     try:
-        return name, _KINDS[kind](values)
+        decision = _KINDS[kind](values)
+        _core.SearchSpace({name: decision})  # checks it
+        return name, decision
     except (TypeError, ValueError) as error:
         raise SpaceError(f"parameter '{text}': {error}; expected one of {_FORMS}") from None
 

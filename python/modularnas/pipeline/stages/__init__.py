@@ -19,6 +19,8 @@ STAGES = {
     "train": f"{_HERE}.train:train",
     "tune": f"{_HERE}.tune:tune",
     "evaluate": f"{_HERE}.evaluate:evaluate",
+    "morph": f"{_HERE}.morph:morph",
+    "latency": f"{_HERE}.latency:latency",
     "pareto": f"{_HERE}.pareto:pareto",
     "export": f"{_HERE}.export:export",
 }

@@ -19,7 +19,7 @@ def run_epochs(
     net: nn.Module,
     task: Task,
     epochs: int,
-    step: Callable[[Any], Any],
+    step: Callable[[Any, torch.optim.Optimizer], Any],
     checkpoint: Checkpoint | None,
     report: Report | None,
     *,
@@ -27,6 +27,7 @@ def run_epochs(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
     clip: float | None = 5.0,
+    begin: Callable[[int], Any] | None = None,
     measure: Callable[[], Mapping[str, float]] = dict,
     also: Mapping[str, Any] | None = None,
 ) -> list[float]:
@@ -36,13 +37,14 @@ def run_epochs(
         net: what is trained, and kept at the end of each epoch.
         task: gives the batches.
         epochs: how many in all.
-        step: fills the gradients for a batch and returns the loss, before the weights move.
+        step: `step(batch, optimizer)` fills the gradients and returns the loss; then the weights move.
         checkpoint: where a cut run goes on; None: none is kept.
         report: gets the loss, and what `measure` returns, of each epoch.
         lr: the first learning rate.
         momentum: of SGD.
         weight_decay: of SGD.
         clip: the largest norm of the gradients; None: any.
+        begin: called with the number of each epoch, before it.
         measure: called at the end of each epoch.
         also: further objects with a state to keep (`state_dict` and `load_state_dict`), by name.
     """
@@ -59,11 +61,13 @@ def run_epochs(
         for name, part in state.items():
             kept[name].load_state_dict(part)
     for epoch in range(len(losses), epochs):
+        if begin is not None:
+            begin(epoch)
         net.train()
         total, n_batches = 0.0, 0
         for batch in task.batches("train", epoch):
             optimizer.zero_grad()
-            loss = step(batch)
+            loss = step(batch, optimizer)
             if clip is not None:
                 nn.utils.clip_grad_norm_(weights, clip)
             optimizer.step()

@@ -6,9 +6,8 @@ from typing import Any, Literal, TypedDict
 
 from torch import Tensor
 
-from modularnas.pipeline.stages.network import load_network
+from modularnas.pipeline.stages.network import costs, load_network
 from modularnas.pipeline.stages.task import make_task
-from modularnas.transform.derive import ARCHITECTURE
 
 __all__ = ["Evaluated", "evaluate"]
 
@@ -30,8 +29,8 @@ def evaluate(
         part: of the task's data.
 
     Returns:
-        `values`: the task's metrics, `params`, `macs`, `activation_bytes`.
+        `values`: the task's metrics, `params` and `macs`.
     """
-    net, _ = load_network(network, weights)
+    net, example = load_network(network, weights)
     score = make_task(network["task"]).score(net.eval(), part)
-    return {"values": {**net.__dict__[ARCHITECTURE]["cost"], **score}}
+    return {"values": {**costs(net, example), **score}}

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from modularnas import rules
 from modularnas.errors import PipelineError
@@ -14,7 +15,7 @@ from modularnas.pipeline.execute import resolve
 from modularnas.pipeline.near import near
 from modularnas.transform import Supernet, derive, rewrite
 
-__all__ = ["build_network", "build_supernet", "load_network", "load_supernet", "to_cpu"]
+__all__ = ["build_network", "build_supernet", "costs", "load_network", "load_supernet", "to_cpu"]
 
 
 def build_supernet(description: Mapping[str, Any]) -> tuple[Supernet, Tensor]:
@@ -42,8 +43,25 @@ def load_supernet(description: Mapping[str, Any], weights: Mapping[str, Tensor])
 
 def build_network(description: Mapping[str, Any]) -> tuple[nn.Module, Tensor]:
     """The network of a description from `derive`, with weights made anew, and an example of its input."""
+    if description.get("build"):
+        net = resolve(description["build"])(description["point"], **description["arguments"])
+        return net, torch.zeros(description["example"])
     supernet, example = build_supernet(description)
     return derive(supernet, description["point"]), example
+
+
+def genotype_network(point: Mapping[str, Any], **arguments: Any) -> nn.Module:
+    """The network of a DARTS point that is trained afterwards, with `arguments` of `darts.from_genotype`."""
+    from modularnas.spaces import darts
+
+    return darts.from_genotype(darts.genotype(point), **arguments)
+
+
+def costs(net: nn.Module, example: Tensor) -> dict[str, int]:
+    """Parameters, and multiply-accumulates of one input."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net.eval()(example[:1])
+    return {"params": sum(p.numel() for p in net.parameters()), "macs": counter.get_total_flops() // 2}
 
 
 def load_network(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[nn.Module, Tensor]:

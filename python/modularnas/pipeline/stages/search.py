@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -26,6 +27,14 @@ class Searched(TypedDict):
     trials: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """A point in the place of a trial."""
+
+    point: Any
+    number: int = -1
+
+
 def search(
     supernet: dict[str, Any],
     weights: dict[str, Tensor],
@@ -38,6 +47,7 @@ def search(
     trials: int = 100,
     batch_norm: str = "recalibrate",
     n_calibration: int = 4,
+    latency: dict[str, Any] | None = None,
 ) -> Searched:
     """Searches the architectures of a supernet.
 
@@ -53,6 +63,7 @@ def search(
         trials: how many architectures.
         batch_norm: which statistics a sub-network gets, see `mn.evaluate.SharedWeights`.
         n_calibration: on how many batches of training data they are measured.
+        latency: the `table` of the stage `latency`: gives the metric `latency_ms`, predicted.
 
     Returns:
         `best`, the point with the best first objective on the front, and its `values`; `front` and `trials`, as lists
@@ -61,8 +72,12 @@ def search(
     net, _ = load_supernet(supernet, weights)
     task = make_task(supernet["task"])
     objectives = objectives or {"accuracy": "max"}
+    space = net.space
+    if latency is not None:
+        tables = {name: {_label(c): ms for c, ms in row} for name, row in latency["tables"].items()}
+        space = space.with_cost("latency_ms", tables, constant=latency["constant"])
     study = Study(
-        net.space,
+        space,
         create(algorithm, **(settings or {})),
         objectives,
         {name: (low, high) for name, (low, high) in (constraints or {}).items()},
@@ -75,7 +90,12 @@ def search(
         batch_norm=batch_norm,
         calibration=list(itertools.islice(task.batches("train"), n_calibration)),
     )
-    study.optimize(evaluator, trials=trials, progress=False)
+
+    def measure(point: Any) -> dict[str, float]:
+        (values,) = evaluator.evaluate([_Candidate(net.space.point(dict(point)))])
+        return {**values, **({} if latency is None else {"latency_ms": float(space.cost(point)["latency_ms"])})}
+
+    study.optimize(measure, trials=trials, progress=False)
     metric, direction = next(iter(objectives.items()))
     front = [{"point": dict(t.point), "values": t.values} for t in study.pareto_front]
     best = (max if direction == "max" else min)(front, key=lambda row: row["values"][metric])
@@ -85,3 +105,8 @@ def search(
         "front": front,
         "trials": [{"point": dict(t.point), "values": t.values} for t in study.trials if t.state == "complete"],
     }
+
+
+def _label(value: Any) -> Any:
+    """A choice as it is in the space, where lists are tuples."""
+    return tuple(value) if isinstance(value, list) else value

@@ -55,7 +55,7 @@ def train(
     net, _ = load_network(network, weights)
     task = make_task(network["task"])
 
-    def step(batch: Any) -> Tensor:
+    def step(batch: Any, optimizer: Any) -> Tensor:
         loss = task.loss(net, batch)
         loss.backward()
         return loss

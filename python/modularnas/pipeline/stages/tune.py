@@ -64,7 +64,7 @@ def tune(
         seed_everything(seed)
         net, _ = load_network(network, weights)
 
-        def step(batch: Any) -> Tensor:
+        def step(batch: Any, optimizer: Any) -> Tensor:
             loss = task.loss(net, batch)
             loss.backward()
             return loss
