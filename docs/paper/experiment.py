@@ -245,8 +245,8 @@ def report(description: dict[str, Any], done: dict[str, dict[str, float]], recip
         mean = {key: statistics.fmean(run[key] for run in runs) for key in ("params", "macs", "search_s", "train_s")}
         lines.append(
             f"| {row['row']} | {row['data']} | {row['space']} | {row['method']} | {row['published']} "
-            f"| {statistics.fmean(values):.{digits}f}{spread} | {len(values)} | {mean['params']:,.0f} | {mean['macs']:,.0f} "
-            f"| {mean['search_s']:.0f} | {mean['train_s']:.0f} |"
+            f"| {statistics.fmean(values):.{digits}f}{spread} | {len(values)} | {mean['params']:,.0f} "
+            f"| {mean['macs']:,.0f} | {mean['search_s']:.0f} | {mean['train_s']:.0f} |"
         )
     total_s = sum(run["search_s"] + run["train_s"] for run in done.values())
     lines += [

@@ -2,7 +2,7 @@
 
 Every field of a row (a category, or a number) has an embedding; several branches each turn all embeddings into a
 vector by one kind of interaction, and two layers on all vectors, plus a linear term of the fields, give the logit of a
-click (Lin et al., MLSys 2021, section 4.3: "multi-branch" with inner product, outer product or MLP in each). Candidates here
+click (Lin et al., MLSys 2021, section 4.3: "multi-branch" with inner product, outer product or MLP in each). Candidates
 are these three and, beyond the paper, a cross layer (DCN), a factorization machine and self-attention over the fields
 (AutoInt): `mn.ops.names("fields")` describes them. `branches=3` with the paper's three gives 3³ networks.
 """

@@ -388,7 +388,7 @@ def _stem(stem: str, channels: int) -> nn.ModuleList:
     return nn.ModuleList([first, nn.Sequential(nn.ReLU(), *_conv(channels, channels, 3, stride=2, padding=1))])
 
 
-def _conv(inside: int, outside: int, kernel_size: int, **settings: int) -> list[nn.Module]:
+def _conv(inside: int, outside: int, kernel_size: int, **settings: Any) -> list[nn.Module]:
     return [nn.Conv2d(inside, outside, kernel_size, bias=False, **settings), nn.BatchNorm2d(outside)]
 
 
@@ -423,7 +423,9 @@ def searched(name: str) -> Callable[[Slot], nn.Module]:
         op = build(f"{name}_bn" if "pool" in name else name, slot)
         for module in list(op.modules()):
             if isinstance(module, nn.BatchNorm2d):
-                module.affine, module.weight, module.bias = False, None, None
+                module.affine = False
+                module.register_parameter("weight", None)
+                module.register_parameter("bias", None)
         return op
 
     candidate.__name__ = name

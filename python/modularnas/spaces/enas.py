@@ -7,6 +7,8 @@ the authors' code skips are summed with the layer's output and normalised.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -59,7 +61,7 @@ class Network(nn.Module):
         for i, layer in enumerate(self.layers):
             outputs.append(layer(outputs))
             if i in self.halved_after:
-                pools = self.pools[self.halved_after.index(i)]
+                pools: Any = self.pools[self.halved_after.index(i)]
                 outputs = [pool(output) for pool, output in zip(pools, outputs, strict=True)]
         out: Tensor = self.head(outputs[-1])
         return out
@@ -80,7 +82,7 @@ def create(num_classes: int = 10, image_size: int = 32, channels: int = 36, laye
         return ".skips." in path
 
     def name(path: str, _: nn.Module) -> str:
-        _, layer, kind, *source = path.split(".")
+        _list, layer, kind, *source = path.split(".")
         return f"layer_{layer}.{'op' if kind == 'op' else f'skip_{source[0]}'}"
 
     opened = [

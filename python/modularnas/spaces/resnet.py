@@ -102,7 +102,7 @@ def _conv(k: int) -> Callable[[Slot], nn.Module]:
             given.in_channels,
             given.out_channels,
             k,
-            stride=slot.stride,
+            stride=slot.strides[0],
             padding=k // 2,
             groups=given.groups,
             bias=False,

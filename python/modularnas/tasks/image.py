@@ -68,7 +68,8 @@ def _read_npz(path: Path) -> Pictures:
             arrays[f"{name}_x"] = _undelta(arrays[f"{name}_d"])
     n = int(arrays["train_y"].max()) + 1
     classes = [str(name) for name in arrays.get("classes", np.arange(n))]
-    return Pictures(*(_pair(arrays[f"{name}_x"], arrays[f"{name}_y"]) for name in ("train", "test")), classes)
+    train, test = (_pair(arrays[f"{name}_x"], arrays[f"{name}_y"]) for name in ("train", "test"))
+    return Pictures(train, test, classes)
 
 
 def _undelta(differences: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -185,7 +186,7 @@ def folder_loaders(
     loaders = []
     for name, some in steps.items():
         data = datasets.ImageFolder(str(Path(path) / name), transforms.Compose([*some, *last]))
-        sampler = DistributedSampler(data, shuffle=name == "train") if distributed else None
+        sampler: Any = DistributedSampler(data, shuffle=name == "train") if distributed else None
         shuffle = name == "train" and sampler is None
         loader = DataLoader(
             data,

@@ -132,8 +132,9 @@ class Task:
         """The point of the unsearched network."""
         if self.baseline is None:
             return supernet.original_point
-        one = isinstance(self.baseline, str)
-        return supernet.space.point({d.name: self.baseline for d in supernet.space.decisions} if one else self.baseline)
+        if isinstance(self.baseline, str):
+            return supernet.space.point({decision.name: self.baseline for decision in supernet.space.decisions})
+        return supernet.space.point(self.baseline)
 
     @property
     def metric(self) -> str:

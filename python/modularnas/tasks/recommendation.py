@@ -131,7 +131,7 @@ def _obd(z: dict[str, NDArray[Any]]) -> Clicks:
 
 def _squash(x: NDArray[Any]) -> NDArray[Any]:
     """log(1 + x) of counts; the few negative ones keep their sign."""
-    return np.sign(x) * np.log1p(np.abs(x))
+    return np.asarray(np.sign(x) * np.log1p(np.abs(x)))
 
 
 _READERS: dict[str, Callable[[dict[str, NDArray[Any]]], Clicks]] = dict(
@@ -290,14 +290,24 @@ def create(
     loss = nn.functional.binary_cross_entropy_with_logits
     space = ("ctr_branches", {**fields, **settings})
     baseline = "mlp" if fixed is None else {f"branch_{i}": name for i, name in enumerate(fixed)}
-    task = Task("recommendation", *parts, space, {"auc": auc, "log_loss": log_loss}, baseline, loss, adam)
+    task = Task(
+        "recommendation",
+        *parts,
+        space=space,
+        metrics={"auc": auc, "log_loss": log_loss},
+        baseline=baseline,
+        loss=loss,
+        optimizer=adam,
+    )
     return task, Plan.smoke() if smoke else Plan(epochs=4, supernet_epochs=8)
 
 
-def _parts(clicks: Clicks, size: int, n_train: int | None, seed: int) -> tuple[tuple[Batches, ...], dict[str, Any]]:
+def _parts(
+    clicks: Clicks, size: int, n_train: int | None, seed: int
+) -> tuple[tuple[Batches, Batches, Batches], dict[str, Any]]:
     x = (clicks.numbers, clicks.categories)
     order = torch.randperm(len(clicks.labels), generator=torch.Generator().manual_seed(seed))
     rows = [order[clicks.split[order] == code] for code in range(3)]
     train = part(rows[0][:n_train], x, clicks.labels, size=size, shuffle=True, seed=seed)
     rest = [part(some, x, clicks.labels, size=4096) for some in rows[1:]]
-    return (train, *rest), {"n_numbers": x[0].shape[1], "sizes": clicks.sizes}
+    return (train, rest[0], rest[1]), {"n_numbers": x[0].shape[1], "sizes": clicks.sizes}

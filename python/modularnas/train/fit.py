@@ -82,7 +82,7 @@ def fit(
         valid: batches to validate on after each epoch; without them the last weights are the result.
         epochs: how many.
         loss: a function of (outputs, targets).
-        optimizer: of `torch.optim`, or a function of the parameters; None: SGD with momentum 0.9, rate 0.05, decay 5e-4.
+        optimizer: of `torch.optim`, or a function of the parameters; None: SGD, momentum 0.9, rate 0.05, decay 5e-4.
         scheduler: a function of (optimizer, number of steps), stepped after each batch; None: cosine to 0.
         metrics: by name, functions of (outputs, targets) of the whole validation, or objects with `update`, `compute`
             and `reset` (torchmetrics).
@@ -132,8 +132,7 @@ def fit(
             break
         started_s = time.monotonic()
         for part in (train, getattr(train, "sampler", None)):
-            if hasattr(part, "set_epoch"):
-                part.set_epoch(epoch)
+            getattr(part, "set_epoch", lambda _: None)(epoch)
         net.train()
         total, n = 0.0, 0
         for batch in train:
@@ -185,7 +184,7 @@ class _Run:
         self.optimizer = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(net.parameters())
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR
         self.scheduler = (scheduler or cosine)(self.optimizer, n_steps)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=amp is torch.float16)
+        self.scaler = torch.amp.grad_scaler.GradScaler(device.type, enabled=amp is torch.float16)
         average = None if ema is None else AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=False)
         self.average = average
 
