@@ -185,6 +185,30 @@ impl Coupling {
     }
 }
 
+impl Coupling {
+    /// The dimensions of parameters by which layers read channels: (index of [`Flow::parameters`], dimension). A layer
+    /// may read a parameter through a view of it, whose positions are still the parameter's own.
+    #[must_use]
+    pub fn reads(&self, flow: &Flow) -> Vec<(usize, usize)> {
+        let mut owner: HashMap<u32, (usize, usize)> = HashMap::new();
+        for (index, parameter) in flow.parameters.iter().enumerate() {
+            for (dim, known) in self.dims[parameter.tensor].iter().enumerate() {
+                let Dim::Atoms(atoms) = known else { continue };
+                owner.extend(atoms.iter().map(|&atom| (atom, (index, dim))));
+            }
+        }
+        let mut reads = Vec::new();
+        for (tensor, dim) in flow.layers.iter().filter_map(|layer| layer.input) {
+            let Dim::Atoms(atoms) = &self.dims[tensor][dim] else { continue };
+            let Some(&axis) = atoms.first().and_then(|atom| owner.get(atom)) else { continue };
+            if !reads.contains(&axis) {
+                reads.push(axis);
+            }
+        }
+        reads
+    }
+}
+
 struct Walk<'a> {
     flow: &'a Flow,
     dims: Vec<Vec<Dim>>,
@@ -684,4 +708,271 @@ fn root(group: &mut [usize], mut i: usize) -> usize {
         i = group[i];
     }
     i
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::flow::{Call, Layer, Parameter};
+    use super::*;
+
+    /// What computes a tensor of a random network from earlier ones; the index of the weight where there is one.
+    #[derive(Clone, Debug)]
+    enum Op {
+        Input,
+        Conv { x: usize, weight: usize },
+        Grouped { x: usize, weight: usize, groups: usize },
+        Depthwise { x: usize, weight: usize },
+        Linear { x: usize, weight: usize },
+        Scale { x: usize, weight: usize },
+        Add { a: usize, b: usize },
+        Cat { a: usize, b: usize },
+        Half { x: usize, second: bool },
+        Flatten { x: usize },
+    }
+
+    /// A random network: its data flow as a trace would show it, and what it computes.
+    #[derive(Clone, Debug)]
+    struct Net {
+        flow: Flow,
+        /// By tensor; none for weights.
+        ops: Vec<(usize, Op)>,
+    }
+
+    const LENGTH: u64 = 3;
+    const SPATIAL: i32 = WHOLE;
+
+    impl Net {
+        fn tensor(&mut self, shape: &[u64]) -> usize {
+            self.flow.tensors.push(shape.to_vec());
+            self.flow.tensors.len() - 1
+        }
+
+        /// Parameters come first in the walk, wherever they are.
+        fn weight(&mut self, shape: &[u64]) -> usize {
+            let tensor = self.tensor(shape);
+            let holders = vec![(0, format!("weight{tensor}"))];
+            self.flow.parameters.push(Parameter {
+                tensor,
+                holders,
+                trained: true,
+                within: vec![0],
+                sealed: None,
+            });
+            tensor
+        }
+
+        fn align(&mut self, given: &[(usize, Vec<i32>)], made: (usize, Vec<i32>)) {
+            let all: Vec<&(usize, Vec<i32>)> = given.iter().chain([&made]).collect();
+            self.flow.steps.push(Step::Align {
+                tensors: all.iter().map(|(tensor, _)| *tensor).collect(),
+                letters: all.iter().map(|(_, letters)| letters.clone()).collect(),
+                made: made.0,
+                operator: 0,
+            });
+        }
+
+        fn layer(&mut self, weight: usize, reads: bool) {
+            let input = reads.then_some((weight, 1));
+            self.flow.layers.push(Layer { node: 0, output: (weight, 0), input });
+        }
+
+        fn shape(&self, tensor: usize) -> Vec<u64> {
+            self.flow.tensors[tensor].clone()
+        }
+
+        /// Adds an operator that the random numbers choose, if it fits.
+        fn add(&mut self, choice: u8, first: usize, second: usize, size: u64) {
+            let known: Vec<usize> = self.ops.iter().map(|(tensor, _)| *tensor).collect();
+            let (x, other) = (known[first % known.len()], known[second % known.len()]);
+            let shape = self.shape(x);
+            let (channels, flat) = (shape[1], shape.len() == 2);
+            let op = match choice % 9 {
+                0 | 1 if !flat => {
+                    let weight = self.weight(&[size, channels, LENGTH]);
+                    let out = self.tensor(&[2, size, LENGTH]);
+                    let given = [(x, vec![0, 1, SPATIAL]), (weight, vec![2, 1, SPATIAL])];
+                    self.align(&given, (out, vec![0, 2, SPATIAL]));
+                    self.layer(weight, true);
+                    (out, Op::Conv { x, weight })
+                }
+                2 if !flat && channels % 2 == 0 => {
+                    let weight = self.weight(&[2 * size, channels / 2, LENGTH]);
+                    let out = self.tensor(&[2, 2 * size, LENGTH]);
+                    let axis = |axis, member| Step::Group { axis, groups: 2, member };
+                    self.flow.steps.push(axis((x, 1), Some((weight, 1))));
+                    self.flow.steps.push(axis((weight, 0), None));
+                    let given = [(x, vec![0, FREE, SPATIAL]), (weight, vec![2, FREE, SPATIAL])];
+                    self.align(&given, (out, vec![0, 2, SPATIAL]));
+                    self.layer(weight, true);
+                    (out, Op::Grouped { x, weight, groups: 2 })
+                }
+                3 if !flat => {
+                    let weight = self.weight(&[channels * 2, 1, LENGTH]);
+                    let out = self.tensor(&[2, channels * 2, LENGTH]);
+                    self.flow.steps.push(Step::Repeat { from: (x, 1), to: (weight, 0), times: 2 });
+                    let given = [(x, vec![0, FREE, SPATIAL]), (weight, vec![2, WHOLE, SPATIAL])];
+                    self.align(&given, (out, vec![0, 2, SPATIAL]));
+                    self.layer(weight, false);
+                    (out, Op::Depthwise { x, weight })
+                }
+                4 => {
+                    let weight = self.weight(&[channels]);
+                    let out = self.tensor(&shape);
+                    let letters: Vec<i32> = (0..shape.len() as i32).collect();
+                    self.align(&[(x, letters.clone()), (weight, vec![1])], (out, letters));
+                    (out, Op::Scale { x, weight })
+                }
+                5 if shape == self.shape(other) && x != other => {
+                    let out = self.tensor(&shape);
+                    let letters: Vec<i32> = (0..shape.len() as i32).collect();
+                    self.align(&[(x, letters.clone()), (other, letters.clone())], (out, letters));
+                    (out, Op::Add { a: x, b: other })
+                }
+                6 if shape.len() == self.shape(other).len() => {
+                    let mut joined = shape.clone();
+                    joined[1] += self.shape(other)[1];
+                    let to = self.tensor(&joined);
+                    self.flow.steps.push(Step::Cat { from: vec![x, other], to, dim: 1, operator: 0 });
+                    (to, Op::Cat { a: x, b: other })
+                }
+                7 if channels % 2 == 0 => {
+                    let mut half = shape.clone();
+                    half[1] /= 2;
+                    let to = vec![self.tensor(&half), self.tensor(&half)];
+                    self.flow.steps.push(Step::Split { from: x, to: to.clone(), dim: 1, operator: 0 });
+                    self.ops.push((to[0], Op::Half { x, second: false }));
+                    (to[1], Op::Half { x, second: true })
+                }
+                8 if !flat => {
+                    let to = self.tensor(&[2, channels * LENGTH]);
+                    self.flow.steps.push(Step::View { from: x, to, operator: 0, node: 0 });
+                    (to, Op::Flatten { x })
+                }
+                _ if flat => {
+                    let weight = self.weight(&[size, channels]);
+                    let out = self.tensor(&[2, size]);
+                    self.align(&[(x, vec![0, 1]), (weight, vec![2, 1])], (out, vec![0, 2]));
+                    self.layer(weight, true);
+                    (out, Op::Linear { x, weight })
+                }
+                _ => return,
+            };
+            self.ops.push(op);
+        }
+    }
+
+    fn any_net() -> impl Strategy<Value = Net> {
+        prop::collection::vec((any::<u8>(), 0..9_usize, 0..9_usize, 1..5_u64), 1..14).prop_map(|choices| {
+            let flow = Flow { operators: vec!["an operator".into()], ..Flow::default() };
+            let mut net = Net { flow, ops: Vec::new() };
+            let input = net.tensor(&[2, 4, LENGTH]);
+            net.ops.push((input, Op::Input));
+            for (choice, first, second, size) in choices {
+                net.add(choice, first, second, 2 * size);
+            }
+            let last = net.ops.last().map_or(input, |(tensor, _)| *tensor);
+            net.flow.calls.push(Call { node: 0, inputs: vec![input], outputs: vec![last], residual: false });
+            net
+        })
+    }
+
+    /// Whether each position of a dimension stays.
+    fn stays(coupling: &Coupling, kept: &[u64], axis: Axis, size: u64) -> Vec<bool> {
+        let mut stays = vec![false; size as usize];
+        for segment in coupling.segments(axis, size) {
+            let n = segment.width.map_or(segment.count * segment.repeat, |width| segment.kept(kept[width]));
+            stays[segment.start as usize..(segment.start + n) as usize].fill(true);
+        }
+        stays
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+        #[test]
+        fn any_width_gives_a_network_that_runs_with_the_predicted_shapes(
+            net in any_net(),
+            shares in prop::collection::vec(0.0..1.0_f64, 40),
+        ) {
+            let coupling = Coupling::of(&net.flow, &Demands::default());
+            let kept: Vec<u64> = coupling
+                .widths
+                .iter()
+                .zip(shares.iter().cycle())
+                .map(|(width, share)| match width.fixed {
+                    Some(_) => width.channels,
+                    None => 1 + (share * width.channels as f64) as u64,
+                })
+                .collect();
+            let weight = |tensor: usize, dim: usize| stays(&coupling, &kept, (tensor, dim), net.flow.tensors[tensor][dim]);
+            let count = |stays: &[bool]| stays.iter().filter(|&&here| here).count();
+            // The channels of every tensor, from what the operators do with the parts of weights that stay.
+            let mut channels: HashMap<usize, Vec<bool>> = HashMap::new();
+            for (tensor, op) in &net.ops {
+                let made = match op {
+                    Op::Input => vec![true; net.flow.tensors[*tensor][1] as usize],
+                    Op::Conv { x, weight: w } | Op::Linear { x, weight: w } => {
+                        prop_assert_eq!(&weight(*w, 1), &channels[x]);
+                        weight(*w, 0)
+                    }
+                    Op::Grouped { x, weight: w, groups } => {
+                        let (inside, outside) = (&channels[x], weight(*w, 0));
+                        for group in 0..*groups {
+                            let n = inside.len() / groups;
+                            prop_assert_eq!(&weight(*w, 1)[..], &inside[group * n..(group + 1) * n]);
+                            let n = outside.len() / groups;
+                            prop_assert_eq!(&outside[..n], &outside[group * n..(group + 1) * n]);
+                        }
+                        outside
+                    }
+                    Op::Depthwise { x, weight: w } => {
+                        let twice: Vec<bool> = channels[x].iter().flat_map(|&here| [here, here]).collect();
+                        prop_assert_eq!(&weight(*w, 0), &twice);
+                        twice
+                    }
+                    Op::Scale { x, weight: w } => {
+                        prop_assert_eq!(&weight(*w, 0), &channels[x]);
+                        channels[x].clone()
+                    }
+                    Op::Add { a, b } => {
+                        prop_assert_eq!(&channels[a], &channels[b]);
+                        channels[a].clone()
+                    }
+                    Op::Cat { a, b } => [channels[a].clone(), channels[b].clone()].concat(),
+                    Op::Half { x, second } => {
+                        // `chunk` divides what stays in the middle, which must be where the given halves met.
+                        let (first, last) = channels[x].split_at(channels[x].len() / 2);
+                        prop_assert_eq!(count(first), count(last));
+                        if *second { last.to_vec() } else { first.to_vec() }
+                    }
+                    Op::Flatten { x } => {
+                        channels[x].iter().flat_map(|&here| [here; LENGTH as usize]).collect()
+                    }
+                };
+                prop_assert!(count(&made) > 0);
+                prop_assert_eq!(&stays(&coupling, &kept, (*tensor, 1), made.len() as u64), &made);
+                channels.insert(*tensor, made);
+            }
+            // What the model returns keeps its shape.
+            let last = &channels[&net.flow.calls[0].outputs[0]];
+            prop_assert_eq!(count(last), last.len());
+        }
+
+        #[test]
+        fn what_grows_has_all_its_channels_wherever_it_is(net in any_net()) {
+            let coupling = Coupling::of(&net.flow, &Demands::default());
+            for parameter in &net.flow.parameters {
+                for (dim, &size) in net.flow.tensors[parameter.tensor].iter().enumerate() {
+                    for segment in coupling.segments((parameter.tensor, dim), size) {
+                        let Some(width) = segment.width.map(|width| &coupling.widths[width]) else { continue };
+                        if width.growable {
+                            prop_assert_eq!(segment.count, width.channels);
+                            prop_assert_eq!(segment.kept(width.channels + 1), (width.channels + 1) * segment.repeat);
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

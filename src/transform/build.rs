@@ -9,9 +9,10 @@ use std::collections::{HashMap, HashSet};
 use super::plan::{Action, Content, Cut, Diagonal, Fixed, RewritePlan, Run};
 use super::planner::{Opened, Target};
 use super::rule::{AppliedRule, Effect, ModuleAttribute, Variant};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::{
-    ACTIVATION_BYTES, Axis, CostModel, Coupling, Network, Segment, Size, Term, candidate_path, product,
+    ACTIVATION_BYTES, Axis, CostModel, Coupling, Demands, Network, Segment, Size, Term, candidate_path,
+    product,
 };
 use crate::space::{Decision, Domain, Label, Point, SearchSpace};
 
@@ -35,6 +36,7 @@ pub(super) fn build(
     rules: &[AppliedRule],
     mut opened: Vec<Opened>,
     coupling: Option<Coupling>,
+    demands: Demands,
     mut fixed: Vec<Fixed>,
 ) -> Result<RewritePlan> {
     // What may be left out or replaced first: it contains the other openings of the same module.
@@ -89,6 +91,14 @@ pub(super) fn build(
                 fix(format!("it is inside of a module that is tied to the same decision '{}'", o.name));
                 continue;
             }
+            let tied = rules[o.rule].tied.contains_key(&path);
+            let known = &build.decisions[index];
+            if !tied && known.domain != o.opening.domain {
+                return Err(Error::Rule(format!(
+                    "'{path}' is to share the decision '{}', which is {}; here it would be {}",
+                    known.name, known.domain, o.opening.domain
+                )));
+            }
             // The given network is a point only if all tied places have the same choice.
             build.original = build.original.filter(|codes| o.opening.original == Some(codes[index]));
             index
@@ -138,16 +148,16 @@ pub(super) fn build(
             }
             Effect::Depth { kept, head } => {
                 let Target::Blocks(nodes) = o.target else { continue };
-                let mut blocks = Vec::new();
-                for (position, &node) in nodes.iter().enumerate() {
-                    let present: Vec<bool> =
-                        kept.iter().map(|&kept| kept > (head + position) as u64).collect();
-                    blocks.push((network.nodes[node].path.clone(), present.clone()));
-                    if !present.iter().all(|&here| here) {
-                        build.regions.push(Region { node, decision: index, present });
-                    }
-                }
+                let stays = |position: usize| {
+                    kept.iter().map(|&kept| kept > (head + position) as u64).collect::<Vec<bool>>()
+                };
+                let blocks = build.leave_out(network, index, &nodes, (0..nodes.len()).map(stays));
                 Action::Depth { path, decision: index, blocks }
+            }
+            Effect::Subset { present } => {
+                let Target::Blocks(nodes) = o.target else { continue };
+                let blocks = build.leave_out(network, index, &nodes, present.into_iter());
+                Action::Subset { path, decision: index, blocks }
             }
             Effect::Attributes(attributes) => Action::Attributes { path, decision: index, attributes },
             Effect::Groups { groups, given } => {
@@ -177,7 +187,7 @@ pub(super) fn build(
         };
         build.actions.push(action);
     }
-    build.finish(network, coupling, fixed)
+    build.finish(network, coupling, demands, fixed)
 }
 
 /// The parts of a plan while decisions get their numbers.
@@ -197,10 +207,29 @@ struct Build {
 }
 
 impl Build {
+    /// Makes a region of every module that does not always stay.
+    fn leave_out(
+        &mut self,
+        network: &Network,
+        decision: usize,
+        nodes: &[usize],
+        present: impl Iterator<Item = Vec<bool>>,
+    ) -> Vec<(String, Vec<bool>)> {
+        let mut blocks = Vec::new();
+        for (&node, present) in nodes.iter().zip(present) {
+            blocks.push((network.nodes[node].path.clone(), present.clone()));
+            if !present.iter().all(|&here| here) {
+                self.regions.push(Region { node, decision, present });
+            }
+        }
+        blocks
+    }
+
     fn finish(
         mut self,
         network: &Network,
         coupling: Option<Coupling>,
+        demands: Demands,
         fixed: Vec<Fixed>,
     ) -> Result<RewritePlan> {
         let cuts = self.cuts(network, coupling.as_ref());
@@ -220,7 +249,10 @@ impl Build {
         let diagonals = diagonals.into_iter().map(|(_, diagonal)| diagonal).collect();
         let space = SearchSpace::new(self.decisions)?;
         let original = self.original.map(|codes| Point::new(codes, vec![]));
-        Ok(RewritePlan { space, actions: self.actions, cuts, diagonals, original, fixed, costs })
+        let mut widths: Vec<usize> = self.of_width.into_keys().collect();
+        widths.sort_unstable();
+        let actions = self.actions;
+        Ok(RewritePlan { space, actions, cuts, diagonals, original, fixed, demands, widths, costs })
     }
 
     fn costs(&self, network: &Network, coupling: Option<&Coupling>) -> CostModel {
@@ -309,6 +341,7 @@ impl Build {
 
     fn cuts(&self, network: &Network, coupling: Option<&Coupling>) -> Vec<Cut> {
         let flow = &network.flow;
+        let reads = coupling.map(|coupling| coupling.reads(flow)).unwrap_or_default();
         let mut cuts = Vec::new();
         for (index, parameter) in flow.parameters.iter().enumerate() {
             for (dim, &full) in flow.tensors[parameter.tensor].iter().enumerate() {
@@ -329,7 +362,7 @@ impl Build {
                     _ => continue,
                 };
                 if runs.iter().any(|run: &Run| run.decision.is_some()) {
-                    let reads = flow.layers.iter().any(|l| l.input == Some((parameter.tensor, dim)));
+                    let reads = reads.contains(&(index, dim));
                     let content = match (self.kernels.contains_key(&index) && dim >= FIRST_SPATIAL, reads) {
                         (true, _) => Content::Window,
                         (_, true) => Content::Read,
@@ -442,6 +475,5 @@ fn conditions(regions: &[Region], within: &[usize]) -> Vec<(usize, Box<[i64]>)> 
 }
 
 fn labels(domain: &Domain, present: &[bool]) -> Vec<Label> {
-    let Domain::Categorical(all) = domain else { return Vec::new() };
-    all.iter().zip(present).filter(|(_, here)| **here).map(|(label, _)| label.clone()).collect()
+    (0..).zip(present).filter(|(_, here)| **here).filter_map(|(code, _)| domain.label(code)).collect()
 }

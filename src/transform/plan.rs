@@ -1,7 +1,7 @@
 //! What a rewrite is: a search space, and what each of its points does to each module and each tensor.
 
 use super::rule::ModuleAttribute;
-use crate::network::CostModel;
+use crate::network::{CostModel, Demands};
 use crate::space::{INACTIVE, Label, Point, SearchSpace};
 
 /// What a decision does to its module.
@@ -52,6 +52,15 @@ pub enum Action {
         /// For each block that may be left out: its path, and whether it stays at each code.
         blocks: Vec<(String, Vec<bool>)>,
     },
+    /// Some modules of a list stay.
+    Subset {
+        /// The list.
+        path: String,
+        /// The decision.
+        decision: usize,
+        /// For each module: its path, and whether it stays at each code.
+        blocks: Vec<(String, Vec<bool>)>,
+    },
     /// Attributes of modules have other values.
     Attributes {
         /// The module that names it.
@@ -94,6 +103,7 @@ impl Action {
             | Action::Choice { path, .. }
             | Action::Width { path, .. }
             | Action::Depth { path, .. }
+            | Action::Subset { path, .. }
             | Action::Attributes { path, .. }
             | Action::Groups { path, .. }
             | Action::Resolution { path, .. } => path,
@@ -108,6 +118,7 @@ impl Action {
             | Action::Choice { decision, .. }
             | Action::Width { decision, .. }
             | Action::Depth { decision, .. }
+            | Action::Subset { decision, .. }
             | Action::Attributes { decision, .. }
             | Action::Groups { decision, .. }
             | Action::Resolution { decision, .. } => *decision,
@@ -248,7 +259,7 @@ pub struct Fixed {
 pub struct RewritePlan {
     /// The decisions.
     pub space: SearchSpace,
-    /// One or more for each decision, in the same order; outer modules before inner ones.
+    /// One for each place that a decision opens; outer modules before inner ones.
     pub actions: Vec<Action>,
     /// What stays of parameters and buffers.
     pub cuts: Vec<Cut>,
@@ -258,6 +269,10 @@ pub struct RewritePlan {
     pub original: Option<Point>,
     /// What could not be opened.
     pub fixed: Vec<Fixed>,
+    /// What the rules demand of channels, and the widths that they open.
+    pub demands: Demands,
+    /// The widths that are opened, as indices of the coupling under these demands.
+    pub widths: Vec<usize>,
     /// The exact cost of every point.
     pub costs: CostModel,
 }

@@ -54,7 +54,8 @@ pub fn rewrite(
     planner.freeze()?;
     planner.modules()?;
     planner.stages()?;
-    let coupling = planner.widths()?;
+    let demands = planner.demands();
+    let coupling = planner.widths(&demands)?;
     if rules.iter().all(|applied| applied.rule.freezes()) {
         return Err(Error::Rule("the rules only freeze; give one that opens something".into()));
     }
@@ -77,7 +78,7 @@ pub fn rewrite(
             )));
         }
     }
-    build::build(network, rules, planner.opened, coupling, planner.fixed)
+    build::build(network, rules, planner.opened, coupling, demands, planner.fixed)
 }
 
 fn nothing_opened(number: usize, applied: &AppliedRule, fixed: &[Fixed]) -> String {
@@ -129,8 +130,9 @@ impl Planner<'_> {
 
     /// The name of the decision that a rule opens at a place.
     fn name(&self, node: usize, rule: usize, suffix: &str) -> String {
-        let path = &self.network.nodes[node].path;
-        decision_name(self.rules[rule].tied.get(path).unwrap_or(path), suffix)
+        let (path, rule) = (&self.network.nodes[node].path, &self.rules[rule]);
+        let named = rule.decisions.get(path).cloned();
+        named.unwrap_or_else(|| decision_name(rule.tied.get(path).unwrap_or(path), suffix))
     }
 
     fn open(&mut self, node: usize, rule: usize, opening: Opening, target: Target) -> Result<()> {
@@ -264,12 +266,12 @@ impl Planner<'_> {
     }
 
     /// Rules that open channels.
-    fn widths(&mut self) -> Result<Option<Coupling>> {
+    fn widths(&mut self, demands: &Demands) -> Result<Option<Coupling>> {
         if self.attentions.is_empty() && !self.rules.iter().any(|applied| applied.rule.opens_widths()) {
             return Ok(None);
         }
         let flow = &self.network.flow;
-        let coupling = Coupling::of(flow, &self.demands());
+        let coupling = Coupling::of(flow, demands);
         // The more special rule is asked first, and what it opens is closed to others.
         let mut taken: HashSet<usize> = HashSet::new();
         for (node, number) in self.attentions.clone() {
@@ -366,7 +368,7 @@ impl Planner<'_> {
         let mut demands = Demands::default();
         for opened in &self.opened {
             match (&opened.target, &opened.opening.effect) {
-                (Target::Blocks(blocks), _) => {
+                (Target::Blocks(blocks), Effect::Depth { .. }) => {
                     for call in flow.calls.iter().filter(|call| blocks.contains(&call.node)) {
                         if let (Some(&input), Some(&output)) = (call.inputs.first(), call.outputs.first()) {
                             demands.same.push((input, output));
@@ -483,6 +485,7 @@ mod tests {
             named: false,
             unfit: BTreeMap::new(),
             tied: BTreeMap::new(),
+            decisions: HashMap::new(),
         }
     }
 
@@ -493,6 +496,7 @@ mod tests {
             named: true,
             unfit: BTreeMap::new(),
             tied: BTreeMap::new(),
+            decisions: HashMap::new(),
         }
     }
 

@@ -3,8 +3,10 @@
 Any module becomes elastic by changing its class in place to a subclass of its own: every parameter and buffer that is
 cut becomes a property that gives the part that stays, as a view where that is one range of each dimension. So the
 user's forward runs unchanged on whatever size is active, and parameters keep their names and identity. Ordinary
-attributes that say a size (`in_channels`, `normalized_shape`) follow, and decisions set others (`kernel_size`). The
-same slices exist as a Rust weight map; the law of weight sharing holds them together.
+attributes that say a size (`in_channels`, `kernel_size`, `normalized_shape`) follow. The same slices exist as a Rust
+weight map; the law of weight sharing holds them together.
+
+A kernel may shrink in a learned way: `learn_kernels` adds the matrices by which each next smaller centre is multiplied.
 
 Slimmable networks (Yu et al. 2018, arXiv 1812.08928) and Once-for-All (Cai et al. 2020, arXiv 1908.09791, section 3.3)
 write such layers by hand, one class for each kind.
@@ -12,7 +14,7 @@ write such layers by hand, one class for each kind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +23,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from modularnas.nn.attention import FewerHeads
 
-__all__ = ["Cut", "Diagonal", "Elastic", "Setting", "elastic", "kernel_setting", "restore"]
+__all__ = ["Cut", "Diagonal", "Elastic", "Setting", "elastic", "follow", "restore"]
 
 Range = tuple[int, int]
 
@@ -102,11 +104,18 @@ class Elastic:
         decisions: the decisions that all these depend on.
     """
 
+    kind: str = "sliced"
     given_class: type[nn.Module]
     cuts: tuple[Cut, ...]
     diagonals: tuple[Diagonal, ...]
     settings: tuple[Setting, ...]
     decisions: tuple[int, ...]
+    paddings: tuple[int, Sequence[tuple[int, ...] | None]] | None
+
+    @classmethod
+    def members(cls, given: type[nn.Module]) -> dict[str, Any]:
+        """What else the elastic subclass of a class needs."""
+        return {}
 
     def activate(self, codes: Sequence[int]) -> None:
         """Makes the sizes of a point's codes the ones that are used."""
@@ -127,7 +136,7 @@ class Elastic:
             size = sizes.setdefault(cut.name, list(whole.shape))
             ranges = cut.ranges(codes)
             size[cut.dim] = sum(length for _, length in ranges)
-            if ranges == [(0, whole.shape[cut.dim])]:
+            if ranges == [(0, whole.shape[cut.dim])] or (self.learned_sizes and cut.dim >= FIRST_SPATIAL):
                 continue
             index: Range | Tensor
             if len(ranges) == 1:
@@ -135,13 +144,23 @@ class Elastic:
             else:
                 index = torch.cat([torch.arange(start, start + length) for start, length in ranges]).to(whole.device)
             parts.setdefault(cut.name, []).append((cut.dim, index))
-        attributes = _attributes(self, sizes)
+        attributes = follow(self, self.__dict__["_given"], sizes)
+        paddings = self.paddings
+        if paddings is not None and codes[paddings[0]] >= 0:
+            attributes.update(_kernel(self, sizes["weight"][FIRST_SPATIAL:], paddings[1][codes[paddings[0]]]))
+        if self.learned_sizes:
+            attributes["_size"] = sizes["weight"][FIRST_SPATIAL]
+        attributes.update(self.set(codes))
+        attributes["_blocks"] = {diagonal.name: diagonal.parts(codes) for diagonal in self.diagonals}
+        return parts, attributes
+
+    def set(self, codes: Sequence[int]) -> dict[str, Any]:
+        """The attributes that decisions set."""
+        attributes: dict[str, Any] = {}
         for decision, by_code in self.settings:
             if codes[decision] >= 0:
                 attributes.update(by_code[codes[decision]])
-        for diagonal in self.diagonals:
-            attributes["_blocks"] = {**attributes.get("_blocks", {}), diagonal.name: diagonal.parts(codes)}
-        return parts, attributes
+        return attributes
 
     def whole(self, name: str) -> Tensor:
         """A parameter or buffer with everything that is shared."""
@@ -151,6 +170,8 @@ class Elastic:
     def part(self, name: str) -> Tensor:
         """What stays of a parameter or buffer; a view where that is one range of each dimension."""
         tensor = self.whole(name)
+        if self.learned_sizes and name == "weight":
+            tensor = self.shrunk(tensor, self.__dict__["_size"])
         for dim, index in self.__dict__["_parts"].get(name, ()):
             if isinstance(index, tuple):
                 tensor = tensor.narrow(dim, *index)
@@ -159,15 +180,61 @@ class Elastic:
         for diagonal in self.diagonals:
             if diagonal.name == name:
                 tensor = diagonal.of(tensor, self.__dict__["_blocks"][name])
-        return tensor
+        mask = self.__dict__["_masks"].get(name)
+        return tensor if mask is None else tensor * mask
+
+    def weigh(self, name: str, mask: Tensor | None) -> None:
+        """Multiplies what stays of a parameter with a mask that fits it, until None takes the mask away."""
+        masks: dict[str, Tensor] = {**self.__dict__["_masks"]}
+        masks.pop(name, None)
+        self.__dict__["_masks"] = masks if mask is None else {**masks, name: mask}
+
+    @property
+    def learned_sizes(self) -> tuple[int, ...]:
+        """The kernel sizes that have a matrix, from large to small."""
+        return self.__dict__.get("_learned", ())  # type: ignore[no-any-return]
+
+    def learn_kernels(self) -> None:
+        """Adds the matrices of a kernel that shrinks in a learned way; they start as the identity.
+
+        Cai et al. 2020, arXiv 1908.09791, section 3.3 ("elastic kernel size").
+        """
+        weight = self.whole("weight")
+        if self.paddings is None or self.learned_sizes:
+            return
+        decision = self.paddings[0]
+        cut = next(cut for cut in self.cuts if decision in cut.decisions)
+        sizes = sorted({length for run in cut.runs for _, length in run[1]}, reverse=True)
+        self.__dict__["_learned"] = tuple(size for size in sizes if size < weight.shape[cut.dim])
+        for size in self.learned_sizes:
+            eye = torch.eye(size ** (weight.dim() - FIRST_SPATIAL), dtype=weight.dtype, device=weight.device)
+            self.register_parameter(_matrix(size), nn.Parameter(eye))  # type: ignore[attr-defined]
+        self.__dict__.update(_known={}, _parts={})
+
+    def matrices(self) -> dict[str, Tensor]:
+        """The matrices by name."""
+        return {name: self.whole(name) for name in map(_matrix, self.learned_sizes)}
+
+    def shrunk(self, kernel: Tensor, size: int) -> Tensor:
+        """The kernel of a size: the centre of each next smaller one times its matrix."""
+        for step in self.learned_sizes:
+            if not size <= step < kernel.shape[-1]:
+                continue
+            margin = (kernel.shape[-1] - step) // 2
+            for dim in range(FIRST_SPATIAL, kernel.dim()):
+                kernel = kernel.narrow(dim, margin, step)
+            matrix = self._parameters[_matrix(step)]  # type: ignore[attr-defined]
+            kernel = nn.functional.linear(kernel.flatten(FIRST_SPATIAL), matrix).view_as(kernel)
+        return kernel
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        state = {name: value for name, value in self.__dict__.items() if name != "_known"}
-        return _rebuild, (self.given_class, _names(self.cuts, self.diagonals)), state
+        # A mask belongs to one forward, and tensors within a graph cannot be copied.
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_known", "_masks")}
+        return _rebuild, (self.given_class, _names(self.cuts, self.diagonals), type(self).kind), state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.__dict__["_known"] = {}
+        self.__dict__.update(_known={}, _masks={})
 
 
 class _ElasticNorm(Elastic):
@@ -202,55 +269,66 @@ class _ElasticAttention(Elastic):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As the given class's, with the active heads."""
-        if self.num_heads == self.__dict__["_given"]["num_heads"]:  # type: ignore[attr-defined]
+        if self.num_heads == self.__dict__["_given"].get("num_heads", self.num_heads):  # type: ignore[attr-defined]
             return super().forward(*args, **kwargs)  # type: ignore[misc]
         return FewerHeads.forward(self, *args, **kwargs)  # type: ignore[arg-type]
 
 
-#: The elastic classes made so far, by the given class and the names of what is cut.
-_CLASSES: dict[tuple[Any, tuple[str, ...]], Any] = {}
+#: Mixed into the elastic subclass of a module's class, by kind; for norms with running statistics the second.
+KINDS: dict[str, tuple[type[Elastic], type[Elastic]]] = {"sliced": (Elastic, _ElasticNorm)}
+
+#: The elastic classes made so far, by the given class, the names of what is cut, and the kind.
+_CLASSES: dict[tuple[Any, tuple[str, ...], str], Any] = {}
 
 
-def _class(given: type[nn.Module], names: tuple[str, ...]) -> Any:
-    if (given, names) in _CLASSES:
-        return _CLASSES[given, names]
+def _class(given: type[nn.Module], names: tuple[str, ...], kind: str) -> Any:
+    if (given, names, kind) in _CLASSES:
+        return _CLASSES[given, names, kind]
 
     def part(name: str) -> property:
         return property(lambda self: self.part(name))
 
-    base = _ElasticNorm if issubclass(given, _NormBase) else Elastic
-    if issubclass(given, nn.MultiheadAttention):
+    base = KINDS[kind][issubclass(given, _NormBase)]
+    if given is nn.MultiheadAttention and base is Elastic:
         base = _ElasticAttention
     members: dict[str, Any] = {name: part(name) for name in names}
-    members.update(given_class=given, __module__=given.__module__)
-    made = _CLASSES[given, names] = type(f"Elastic{given.__name__}", (base, given), members)
+    members.update(base.members(given), given_class=given, kind=kind, __module__=given.__module__)
+    made = _CLASSES[given, names, kind] = type(f"Elastic{given.__name__}", (base, given), members)
     return made
 
 
-def _rebuild(given: type[nn.Module], names: tuple[str, ...]) -> nn.Module:
-    return given.__new__(_class(given, names))  # type: ignore[no-any-return]
+def _rebuild(given: type[nn.Module], names: tuple[str, ...], kind: str) -> nn.Module:
+    return given.__new__(_class(given, names, kind))  # type: ignore[no-any-return]
 
 
 def elastic(
-    module: nn.Module, cuts: Sequence[Cut], diagonals: Sequence[Diagonal] = (), settings: Sequence[Setting] = ()
+    module: nn.Module,
+    cuts: Sequence[Cut],
+    paddings: tuple[int, Sequence[tuple[int, ...] | None]] | None = None,
+    kind: str = "sliced",
+    diagonals: Sequence[Diagonal] = (),
+    settings: Sequence[Setting] = (),
 ) -> Elastic:
     """Makes a module elastic in place and returns it.
 
     Args:
         module: any module; its parameters are already as large as the largest size.
         cuts: what is cut.
+        paddings: of a convolution of elastic kernel size, the decision and the padding at each code.
+        kind: `"sliced"`, or `"masked"` (`masked.py`).
         diagonals: which kernels are divided into blocks.
-        settings: which attributes decisions set.
+        settings: which other attributes decisions set.
     """
     assert not isinstance(module, Elastic)
-    module.__class__ = _class(type(module), _names(cuts, diagonals))
+    module.__class__ = _class(type(module), _names(cuts, diagonals), kind)
     decisions = [decision for cut in cuts for decision in cut.decisions]
     decisions += [diagonal.decision for diagonal in diagonals] + [decision for decision, _ in settings]
     names = [*_ATTRIBUTES, *(name for _, by_code in settings for name in by_code[0])]
     given = {name: module.__dict__[name] for name in names if name in module.__dict__}
-    state = {"cuts": tuple(cuts), "diagonals": tuple(diagonals), "settings": tuple(settings), "_given": given}
+    state = {"cuts": tuple(cuts), "diagonals": tuple(diagonals), "settings": tuple(settings)}
     blocks = {diagonal.name: diagonal.given // diagonal.fewest for diagonal in diagonals}
-    module.__dict__.update(state, decisions=tuple(dict.fromkeys(decisions)), _known={}, _parts={}, _blocks=blocks)
+    module.__dict__.update(state, decisions=tuple(dict.fromkeys(decisions)), paddings=paddings, _given=given)
+    module.__dict__.update(_known={}, _parts={}, _masks={}, _blocks=blocks)
     assert isinstance(module, Elastic)
     return module
 
@@ -260,15 +338,54 @@ def _names(cuts: Sequence[Cut], diagonals: Sequence[Diagonal]) -> tuple[str, ...
     return tuple(dict.fromkeys([*(cut.name for cut in cuts), *(diagonal.name for diagonal in diagonals)]))
 
 
-def restore(module: nn.Module) -> None:
-    """Gives an elastic module its own class back; its parameters are those it has, its attributes those last active."""
+def restore(module: nn.Module, codes: Sequence[int] | None = None) -> None:
+    """Gives an elastic module its own class back; its parameters are those it has.
+
+    Args:
+        module: the module.
+        codes: of a point; its sizes become the module's, as attributes. None: those last active stay.
+    """
     assert isinstance(module, Elastic)
+    if codes is not None:
+        module.__dict__.update(Elastic._prepare(module, codes)[1])
     given: type[nn.Module] = module.given_class
-    if given is nn.MultiheadAttention and module.__dict__["num_heads"] != module.__dict__["_given"]["num_heads"]:
+    if given is nn.MultiheadAttention and module.__dict__["num_heads"] != module.__dict__["_given"].get(
+        "num_heads", module.__dict__["num_heads"]
+    ):
         given = FewerHeads
-    for name in ("cuts", "diagonals", "settings", "decisions", "_given", "_known", "_parts", "_blocks", "_copies"):
+    for size in module.learned_sizes:
+        del module._parameters[_matrix(size)]
+    for name in [name for name in module._buffers if name.startswith(MASK)]:
+        delattr(module, name)
+    for name in (
+        "cuts",
+        "diagonals",
+        "settings",
+        "decisions",
+        "paddings",
+        "_given",
+        "_known",
+        "_parts",
+        "_masks",
+        "_copies",
+        "_blocks",
+        "_learned",
+        "_size",
+    ):
         module.__dict__.pop(name, None)
     module.__class__ = given  # type: ignore[assignment]  # mypy knows no change of class
+
+
+#: What the names of the buffers of masked modules begin with.
+MASK = "mask_"
+
+#: A convolution's weight has its spatial dimensions after two of channels.
+FIRST_SPATIAL = 2
+
+
+def _matrix(size: int) -> str:
+    """The name that the native half knows as well."""
+    return f"kernel_transform_{size}"
 
 
 #: Attributes of torch's modules that say a size of theirs.
@@ -278,13 +395,18 @@ _ATTRIBUTES = (
 ).split()
 
 
-def _attributes(module: Any, sizes: dict[str, list[int]]) -> dict[str, Any]:
-    """The attributes that go with the sizes of the parameters."""
-    given = module.__dict__["_given"]
+def follow(module: Any, given: Mapping[str, Any], sizes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """The attributes of a module of torch's that go with the sizes of its parameters.
+
+    Args:
+        module: the module.
+        given: its attributes when its parameters had the sizes that they were made with.
+        sizes: the shapes of its parameters and buffers by name.
+    """
     changed: dict[str, Any] = {}
     weight = sizes.get("weight")
     if isinstance(module, nn.modules.conv._ConvNd) and weight is not None:
-        groups = min([given["groups"], *(diagonal.fewest for diagonal in module.__dict__["diagonals"])])
+        groups = min([given["groups"], *(diagonal.fewest for diagonal in getattr(module, "diagonals", ()))])
         inner = weight[1]
         if module.transposed:
             grouped = groups > 1
@@ -311,12 +433,11 @@ def _attributes(module: Any, sizes: dict[str, list[int]]) -> dict[str, Any]:
     return changed
 
 
-def kernel_setting(conv: Any, size: int, padding: Sequence[int] | None) -> dict[str, Any]:
-    """The attributes of a convolution with a square kernel; None as padding is `padding="same"`."""
-    sizes = (size,) * len(conv.kernel_size)
+def _kernel(conv: Any, size: Sequence[int], padding: tuple[int, ...] | None) -> dict[str, Any]:
+    """Kernel size and padding; None as padding is `padding="same"`."""
     if padding is not None:
         twice = [n for n in reversed(padding) for _ in range(2)]
-        return {"kernel_size": sizes, "padding": tuple(padding), "_reversed_padding_repeated_twice": twice}
-    total = [d * (size - 1) for d in reversed(conv.dilation)]
+        return {"kernel_size": tuple(size), "padding": padding, "_reversed_padding_repeated_twice": twice}
+    total = [d * (k - 1) for d, k in zip(reversed(conv.dilation), reversed(size), strict=True)]
     twice = [part for n in total for part in (n // 2, n - n // 2)]
-    return {"kernel_size": sizes, "_reversed_padding_repeated_twice": twice}
+    return {"kernel_size": tuple(size), "_reversed_padding_repeated_twice": twice}

@@ -7,9 +7,7 @@ through candidates as it goes through everything else, and their costs follow th
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -18,11 +16,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map, tree_map_only
 
 from modularnas.errors import NetworkError, RuleError
+from modularnas.ops.registry import Build
 from modularnas.ops.slot import Slot
+from modularnas.transform.duplicate import duplicate
 from modularnas.transform.rules.rule import Rule
 from modularnas.transform.trace import Call, Trace, joined, on_meta, trace
 
-__all__ = ["Choices", "build", "copied", "shapes", "splice"]
+__all__ = ["Choices", "build", "channel_layout", "copied", "modules_of", "shapes", "splice"]
 
 #: By place and name: the module; None stands for the given one.
 Choices = Mapping[str, Mapping[str, nn.Module | None]]
@@ -33,22 +33,26 @@ def candidate_path(place: str, name: str) -> str:
     return f"{place}:{name}"
 
 
-@dataclass
 class _Place:
-    model: nn.Module
-    path: str
-    calls: list[Call]
+    """A module whose place candidates can take."""
 
-    def build(self, name: str, build: Callable[[Slot], nn.Module]) -> nn.Module:
-        """A candidate that was tried on what the place is given."""
-        given = self.model.get_submodule(self.path)
+    def __init__(self, model: nn.Module, path: str, calls: list[Call]) -> None:
+        self.path = path
+        self.calls = calls
+        self.given = model.get_submodule(path)
+        self.device, self.dtype = _device(self.given, model)
+
+    def slot(self) -> Slot:
+        """What a candidate must fit."""
         if not self.calls or self.calls[0].input_shape is None or self.calls[0].output_shape is None:
             raise RuleError(
                 f"'{self.path}' did not run on the example, so candidates cannot be fitted to it; "
                 "leave it out by where="
             )
-        slot = _slot(given, self.calls[0].input_shape, self.calls[0].output_shape)
-        device, dtype = _device(given, self.model)
+        return _slot(self.given, self.calls[0].input_shape, self.calls[0].output_shape)
+
+    def build(self, name: str, build: Build, slot: Slot) -> nn.Module:
+        """A candidate."""
         try:
             candidate = build(slot)
         except RuleError as error:
@@ -61,20 +65,19 @@ class _Place:
             raise RuleError(
                 f"candidate '{name}' of '{self.path}' is a {type(candidate).__name__}; expected a torch.nn.Module"
             )
-        return candidate.to(device=device, dtype=dtype).train(given.training)
+        return candidate.to(device=self.device, dtype=self.dtype).train(self.given.training)
 
     def run(self, name: str, candidate: nn.Module) -> list[Trace]:
         """What a candidate does, a trace a call of its place, if each gives what is needed there."""
-        device, _ = _device(self.model.get_submodule(self.path), self.model)
         traces = []
         for call in self.calls:
             args, kwargs = tree_map_only(
-                Tensor, partial(torch.zeros_like, device=device), on_meta((call.args, call.kwargs))
+                Tensor, partial(torch.zeros_like, device=self.device), on_meta((call.args, call.kwargs))
             )
             given = shapes(args[0] if len(args) == 1 and not kwargs else (*args, kwargs))
             at = f"candidate '{name}' of '{self.path}'"
             try:
-                seen = trace(candidate, args, kwargs, path=candidate_path(self.path, name))
+                seen = trace(candidate, args, kwargs)
             except NetworkError as error:
                 raise RuleError(f"{at} does not run on its input {given}: {error.__cause__}") from error
             found, expected = shapes(seen.calls[""][0].output), shapes(call.output)
@@ -95,6 +98,7 @@ def build(
     kinds = {node["path"]: node for node in traced.network["nodes"]}
     frozen = {path for rule in applied if rule["rule"] == "freeze" for path in rule["targets"]}
     choices: dict[str, dict[str, nn.Module | None]] = {}
+    known: dict[Any, list[Trace]] = {}
     for rule, data in zip(rules, applied, strict=True):
         if rule.candidates is None:
             continue
@@ -109,15 +113,21 @@ def build(
                     choices[path][name] = None
                     continue
                 try:
-                    candidate = place.build(name, make)
-                    traces = place.run(name, candidate)
+                    slot = place.slot()
+                    candidate = place.build(name, make, slot)
+                    # What a placeholder of the same shape was given before does the same here.
+                    calls = [(call.args, call.kwargs, call.output) for call in place.calls]
+                    alike = None if slot._given else (make, str(slot), slot.bias, str(calls))
+                    traces = known.get(alike) or place.run(name, candidate)
                 except RuleError as error:
                     if rule.kind is None:
                         raise
                     data["unfit"].setdefault(path, {})[name] = str(error)
                     continue
+                if alike is not None:
+                    known[alike] = traces
                 choices[path][name] = candidate
-                _insert(traced, path, traces, slot=isinstance(model.get_submodule(path), Slot))
+                _insert(traced, path, name, traces)
             if sum(1 for _ in choices[path]) < 2 and rule.kind:
                 del choices[path]
     _settle(traced)
@@ -134,20 +144,21 @@ def splice(model: nn.Module, choices: Choices, traced: Trace) -> None:
         place = _Place(model, path, traced.calls.get(path, []))
         for name, candidate in candidates.items():
             if candidate is not None:
-                traces = place.run(name, candidate)
-                _insert(traced, path, traces, slot=isinstance(model.get_submodule(path), Slot))
+                _insert(traced, path, name, place.run(name, candidate))
     _settle(traced)
 
 
-def _insert(traced: Trace, path: str, traces: list[Trace], *, slot: bool) -> None:
+def _insert(traced: Trace, path: str, name: str, traces: list[Trace]) -> None:
     """Writes the traces of a candidate, one a call of its place, into the data flow; its steps wait for `_settle`."""
     network = traced.network
     flow, nodes = network["flow"], network["nodes"]
     place = next(i for i, node in enumerate(nodes) if node["path"] == path)
     first = len(nodes)
     outside = [node for node in nodes[place]["within"] if node != place]
+    own_path = candidate_path(path, name)
     for node in traces[0].network["nodes"]:
-        nodes.append({**node, "within": [*outside, *(first + i for i in node["within"])], "place": place})
+        within = [*outside, *(first + i for i in node["within"])]
+        nodes.append({**node, "path": joined(own_path, node["path"]), "within": within, "place": place})
     known: dict[int, int] = {}
     for call, seen in zip(traced.calls[path], traces, strict=True):
         inner = seen.network["flow"]
@@ -157,7 +168,7 @@ def _insert(traced: Trace, path: str, traces: list[Trace], *, slot: bool) -> Non
             return known.get(index, base + index)
 
         flow["tensors"] += inner["tensors"]
-        flow["operators"] += inner["operators"]
+        flow["operators"] += [f"{text.partition(' in ')[0]} in '{own_path}'" for text in inner["operators"]]
         for parameter in inner["parameters"]:
             # The first tensors of every trace are the parameters.
             if parameter["tensor"] not in known:
@@ -187,13 +198,11 @@ def _insert(traced: Trace, path: str, traces: list[Trace], *, slot: bool) -> Non
             steps.append({**step, "operator": operator})
         steps += [_moved(step, tensor, operators, first) for step in inner["steps"]]
         for outer, own in zip(call.record["outputs"], mine["outputs"], strict=True):
-            if slot and not flow["tensors"][outer]:
-                continue
             letters = list(range(len(flow["tensors"][outer])))
             both = [tensor(own), outer]
             made = len(flow["tensors"])  # nothing: both are known
             step = {"step": "align", "tensors": both, "letters": [letters, letters], "made": made}
-            if slot and call.end not in traced.filled.get(path, ()):
+            if nodes[place]["kind"] == "slot" and call.end not in traced.filled.get(path, ()):
                 # Nothing but candidates makes what a placeholder returns.
                 step = {"step": "cat", "from": [tensor(own)], "to": outer, "dim": 0}
             steps.append({**step, "operator": operator})
@@ -244,18 +253,24 @@ def _moved(step: dict[str, Any], tensor: Callable[[int], int], operators: int, n
     return moved
 
 
-def copied(choices: Choices) -> tuple[dict[str, dict[str, nn.Module | None]], dict[str, nn.Module]]:
-    """Candidates with the same tensors in modules of their own; and every module of theirs by its path."""
-    tensors = [t for of in choices.values() for m in of.values() if m for t in (*m.parameters(), *m.buffers())]
-    made = copy.deepcopy(choices, {id(tensor): tensor for tensor in tensors})
-    modules = {
+def copied(choices: Choices) -> Choices:
+    """Candidates with the same tensors in modules of their own."""
+    memo = {id(t): t for module in modules_of(choices).values() for t in (*module.parameters(), *module.buffers())}
+    return {
+        place: {name: module and duplicate(module, memo) for name, module in candidates.items()}
+        for place, candidates in choices.items()
+    }
+
+
+def modules_of(choices: Choices) -> dict[str, nn.Module]:
+    """Every module of every candidate by its path."""
+    return {
         joined(candidate_path(place, name), inner): module
-        for place, candidates in made.items()
+        for place, candidates in choices.items()
         for name, candidate in candidates.items()
         if candidate is not None
         for inner, module in candidate.named_modules()
     }
-    return {place: dict(candidates) for place, candidates in made.items()}, modules
 
 
 def shapes(value: Any) -> str:
@@ -275,7 +290,7 @@ def _slot(given: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -
         slot = given
     else:
         inside, outside = _channels(given, input_shape, output_shape)
-        layout = _layout(given, input_shape, output_shape)
+        layout = channel_layout(given, input_shape, output_shape)
         stride = _stride(given, input_shape, output_shape) if layout == "channels" else 1
         if layout == "features":
             inside, outside = input_shape[-1], output_shape[-1]
@@ -288,7 +303,7 @@ def _slot(given: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -
     return slot
 
 
-def _layout(
+def channel_layout(
     given: nn.Module, input_shape: torch.Size, output_shape: torch.Size
 ) -> Literal["channels", "features", "fields"]:
     """Where a module's place has its channels. `(N, C, L)` and `(N, L, D)` look alike, so its layers decide."""

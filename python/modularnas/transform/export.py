@@ -10,9 +10,11 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,9 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from modularnas import _core
 from modularnas.errors import ExportError
 from modularnas.transform.derive import ARCHITECTURE
-from modularnas.transform.source import write_source
+from modularnas.transform.excerpt import ALONE
+from modularnas.transform.program import PROGRAM_SOURCE, plain, program_of, save_program, write_onnx
+from modularnas.transform.source import DTYPES, READ, write_source
 from modularnas.transform.supernet import Supernet
 from modularnas.transform.trace import Example, call_arguments
 
@@ -33,42 +37,61 @@ _DTYPES = {
     torch.complex64: "C64", torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64",
 }  # fmt: skip
 
-#: Run by a fresh interpreter in which this library and safetensors cannot be imported.
+#: Run by a fresh interpreter in which this library, safetensors and the packages of the network cannot be imported.
 _PROOF = """
 import importlib.util, sys, torch
-sys.modules["modularnas"] = sys.modules["safetensors"] = None
-folder, case = sys.argv[1:]
+folder, case, *packages = sys.argv[1:]
+sys.modules.update(dict.fromkeys(packages))  # None: they cannot be imported
 spec = importlib.util.spec_from_file_location("model", folder + "/model.py")
 model = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(model)
 case = torch.load(case, weights_only=False)
-from torch.utils._pytree import tree_leaves
+def tensors(value):
+    if isinstance(value, torch.Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return [leaf for part in parts for leaf in tensors(part)]
+
 with torch.no_grad():
-    out = model.load()(*case["args"], **case["kwargs"])
-leaves = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+    leaves = tensors(model.load()(*case["args"], **case["kwargs"]))
 assert len(leaves) == len(case["out"]), f"{len(leaves)} tensors instead of {len(case['out'])}"
 for found, expected in zip(leaves, case["out"]):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 """
 
 
-def export(net: nn.Module, folder: str | Path, *, example: Example) -> Path:
+def export(
+    net: nn.Module,
+    folder: str | Path,
+    *,
+    example: Example,
+    form: Literal["source", "program"] | None = None,
+    formats: Sequence[Literal["onnx", "torch"]] = (),
+) -> Path:
     """Writes a network as source and weights that need torch alone.
 
     The folder gets `model.py` (readable source; its `load()` returns the trained network), `weights.safetensors` and
-    `architecture.json` (the point, its costs, versions). Before anything is put there, a fresh Python process that
-    can import torch but not this library loads it and must give the same outputs on `example`.
+    `architecture.json` (the point, the space, its costs, versions, and the form). Before anything is put there, a fresh
+    Python process that can import torch but not this library loads it and must give the same outputs on `example`.
+
+    A network that has no plain source (it needs another package's classes, say) is written as a program of
+    `torch.export`, in `program.pt2` beside a `model.py` that loads it; `architecture.json` and `model.py` say why.
+    Outputs of other libraries' classes come back as a dict whose items are attributes as well.
 
     Args:
         net: a trained network, such as one from `mn.derive`.
-        folder: where to write; made if missing, its three files are replaced.
+        folder: where to write; made if missing, the files of an export there are replaced.
         example: an input: a tensor, a tuple of arguments, or a dict of keyword arguments.
+        form: `"source"` or `"program"`; None: source, and a program if there is no source.
+        formats: what to write besides: `"torch"` (`program.pt2` with its weights, for `torch.export.load`), `"onnx"`
+            (`model.onnx`; run by onnxruntime if that is installed, else checked by onnx).
 
     Returns:
         The folder.
 
     Raises:
-        ExportError: if a module cannot be written as plain source (naming it), or the outputs differ.
+        ExportError: if the network cannot be written (naming the module), or the outputs differ.
+        MissingExtraError: for ONNX without the extra `onnx`.
 
     Example:
         >>> import tempfile
@@ -81,23 +104,90 @@ def export(net: nn.Module, folder: str | Path, *, example: Example) -> Path:
         raise ExportError("export is given a supernet; derive the network of a point first: mn.derive(supernet, point)")
     if not isinstance(net, nn.Module):
         raise ExportError(f"export is given a {type(net).__name__}; expected a torch.nn.Module")
+    if form not in (None, "source", "program"):
+        raise ExportError(f"export is given form={form!r}; expected 'source', 'program' or None")
+    formats = (formats,) if isinstance(formats, str) else tuple(formats)
+    if not set(formats) <= {"onnx", "torch"}:
+        raise ExportError(f"export is given formats={formats!r}; expected 'onnx', 'torch' or both")
     # A copy, which hooks and traces may touch, on the device on which the proof runs.
     net = copy.deepcopy(net).cpu().eval()
     args, kwargs = tree_map_only(Tensor, lambda t: t.detach().cpu(), call_arguments(example))
     given, out = _run(net, args, kwargs)
-    title = f"{type(net).__name__}, exported by modularnas {_core.__version__}."
-    source = write_source(net, title, given)
+    case = _Case(net, args, kwargs, given, [leaf for leaf in tree_leaves(plain(out)) if isinstance(leaf, Tensor)])
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as made:
+    # Beside the folder, so that a failure leaves no trace and a success is a rename.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:
         temporary = Path(made)
-        (temporary / "model.py").write_text(source, encoding="utf-8")
-        _write_weights(net, temporary / "weights.safetensors")
-        (temporary / "architecture.json").write_text(json.dumps(_architecture(net), indent=2) + "\n", encoding="utf-8")
-        _prove(temporary, args, kwargs, out)
-        for name in ("weights.safetensors", "architecture.json", "model.py"):
-            (temporary / name).replace(folder / name)
+        written, reason = _write(case, temporary, form)
+        if formats:
+            program = program_of(net, args, kwargs)
+            if "onnx" in formats:
+                write_onnx(program, temporary / "model.onnx", args, kwargs, case.out)
+            if "torch" in formats and written == "source":
+                save_program(program, temporary / "program.pt2", weights=True)
+        architecture = json.dumps(_architecture(net, written, reason), indent=2) + "\n"
+        (temporary / "architecture.json").write_text(architecture, encoding="utf-8")
+        folder.mkdir(exist_ok=True)
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+        for path in sorted(temporary.iterdir()):
+            path.replace(folder / path.name)
     return folder
+
+
+class _Case(NamedTuple):
+    """A network, an input of it, what its modules are given besides tensors, and the tensors that it returns."""
+
+    net: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    given: dict[str, dict[str, Any]]
+    out: list[Tensor]
+
+
+def _write(case: _Case, folder: Path, form: str | None) -> tuple[str, str | None]:
+    """Writes `model.py` in the first form that comes back equal; which one, and why none before it."""
+    reasons: list[str] = []
+    for written, write in FORMS:
+        if form in (None, written):
+            reason = "; ".join(dict.fromkeys(reasons)) or None
+            try:
+                write(case, folder, reason)
+                _prove(folder, case)
+                return written, None if written == "source" else reason
+            except ExportError as error:
+                reasons.append(str(error))
+    raise ExportError("; ".join(dict.fromkeys(reasons)))
+
+
+def _write_source(case: _Case, folder: Path, reason: str | None, *, copied: bool = False) -> None:
+    source, besides = write_source(case.net, _title(case.net), case.given, copied=copied)
+    _write_weights({**case.net.state_dict(), **besides}, folder / "weights.safetensors")
+    (folder / "model.py").write_text(source, encoding="utf-8")
+
+
+def _write_program(case: _Case, folder: Path, reason: str | None) -> None:
+    _write_weights(case.net.state_dict(), folder / "weights.safetensors")
+    save_program(program_of(case.net, case.args, case.kwargs), folder / "program.pt2", weights=False)
+    because = " ".join((reason or "a program was asked for").split()).replace("\\", "/").replace('"', "'")
+    text = PROGRAM_SOURCE.format(title=_title(case.net), reason=because, dtypes=DTYPES, read=READ)
+    (folder / "model.py").write_text(text, encoding="utf-8")
+
+
+#: How `model.py` can be written, in the order of preference. A trace takes what it cannot see as given (whether an
+#: argument is a list, say), which shows when it is proved; then forwards are copied.
+FORMS: list[tuple[str, Callable[[_Case, Path, str | None], None]]] = [
+    ("source", _write_source),
+    ("source", partial(_write_source, copied=True)),
+    ("program", _write_program),
+]
+#: Everything that an export may put into a folder.
+FILES = ("model.py", "weights.safetensors", "architecture.json", "program.pt2", "model.onnx", "model.onnx.data")
+
+
+def _title(net: nn.Module) -> str:
+    return f"{type(net).__name__}, exported by modularnas {_core.__version__}."
 
 
 def load_export(folder: str | Path) -> nn.Module:
@@ -131,11 +221,14 @@ def _run(net: nn.Module, args: Any, kwargs: Any) -> tuple[dict[str, dict[str, An
             except TypeError:
                 return
             bound.apply_defaults()
-            given[path] = {
+            found = {
                 name: value
                 for name, value in bound.arguments.items()
                 if value is None or isinstance(value, (bool, int, float, str))
             }
+            # What differs from call to call is an argument, not a part of the network.
+            known = given.setdefault(path, found)
+            given[path] = {n: v for n, v in known.items() if n in found and found[n] == v}
 
         return hook
 
@@ -149,9 +242,9 @@ def _run(net: nn.Module, args: Any, kwargs: Any) -> tuple[dict[str, dict[str, An
     return given, out
 
 
-def _write_weights(net: nn.Module, path: Path) -> None:
+def _write_weights(state: dict[str, Tensor], path: Path) -> None:
     tensors = []
-    for name, tensor in net.state_dict().items():
+    for name, tensor in state.items():
         if tensor.dtype not in _DTYPES:
             raise ExportError(f"'{name}' is of {tensor.dtype}, which safetensors does not know")
         flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
@@ -159,20 +252,21 @@ def _write_weights(net: nn.Module, path: Path) -> None:
     _core.write_safetensors(str(path), tensors)
 
 
-def _architecture(net: nn.Module) -> dict[str, Any]:
+def _architecture(net: nn.Module, form: str, reason: str | None) -> dict[str, Any]:
     known = net.__dict__.get(ARCHITECTURE) or {"point": None, "space": None, "cost": None}
     versions = {"modularnas": _core.__version__, "torch": torch.__version__}
     n_params = sum(parameter.numel() for parameter in net.parameters())
-    return {"format": 1, **known, "n_params": n_params, "versions": versions}
+    why = {} if reason is None else {"no_source": reason}
+    return {"format": 1, "form": form, **why, **known, "n_params": n_params, "versions": versions}
 
 
-def _prove(folder: Path, args: Any, kwargs: Any, out: Any) -> None:
-    case = folder / "case.pt"
-    leaves = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
-    torch.save({"args": args, "kwargs": kwargs, "out": leaves}, case)
-    command = [sys.executable, "-c", _PROOF, str(folder), str(case)]
+def _prove(folder: Path, case: _Case) -> None:
+    path = folder / "case.pt"
+    torch.save({"args": case.args, "kwargs": case.kwargs, "out": case.out}, path)
+    homes = {type(module).__module__.partition(".")[0] for module in case.net.modules()} - ALONE
+    command = [sys.executable, "-c", _PROOF, str(folder), str(path), "modularnas", "safetensors", *sorted(homes)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    case.unlink()
+    path.unlink()
     if result.returncode != 0:
         reason = result.stderr.strip().splitlines()[-12:]
         raise ExportError("the exported network did not come back equal in a fresh process:\n" + "\n".join(reason))

@@ -2,7 +2,9 @@
 
 Every module of torch's is written as its constructor call, every `Sequential` as such; every module with a forward of
 its own becomes a class whose forward is traced by `torch.fx` one level deep (its children stay calls), so the source
-keeps the model's hierarchy. Classes with the same forward are written once. Parameter and buffer names stay.
+keeps the model's hierarchy. A forward that cannot be traced, or that does something else while training, is copied as
+its author wrote it, with the functions that it names. Classes with the same forward are written once. Parameter and
+buffer names stay.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -17,8 +20,33 @@ import torch
 from torch import Tensor, fx, nn
 
 from modularnas.errors import ExportError
+from modularnas.transform.excerpt import Excerpts, asks_whether_it_trains, torch_class
 
-__all__ = ["OneLevelTracer", "untyped", "write_source"]
+__all__ = ["DTYPES", "READ", "OneLevelTracer", "untyped", "write_source"]
+
+#: Parts of every `model.py`.
+DTYPES = """\
+DTYPES = {
+    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "I32": torch.int32, "I64": torch.int64,
+    "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
+    "C64": torch.complex64, "U16": torch.uint16, "U32": torch.uint32, "U64": torch.uint64,
+}"""
+
+READ = '''\
+def read_safetensors(path):
+    """Name to tensor."""
+    data = bytearray(pathlib.Path(path).read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    tensors = {}
+    for name, entry in json.loads(data[8:start]).items():
+        if name != "__metadata__":
+            low, high = entry["data_offsets"]
+            flat = torch.empty(0, dtype=torch.uint8)
+            if high > low:
+                flat = torch.frombuffer(data, dtype=torch.uint8, offset=start + low, count=high - low)
+            tensors[name] = flat.clone().view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return tensors
+'''
 
 HEADER = '''\
 """{title}
@@ -32,18 +60,14 @@ import pathlib
 import torch
 from torch import nn
 
-DTYPES = {{
-    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "I32": torch.int32, "I64": torch.int64,
-    "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
-    "C64": torch.complex64, "U16": torch.uint16, "U32": torch.uint32, "U64": torch.uint64,
-}}
+{dtypes}
 
 
 class Block(nn.Module):
-    """A module made of parts: submodules, parameters and buffers by name."""
+    """A module made of parts: submodules, parameters, buffers and plain attributes by name."""
 
     def __init__(self, **parts):
-        super().__init__()
+        nn.Module.__init__(self)
         for name, part in parts.items():
             setattr(self, name, part)
 
@@ -55,26 +79,14 @@ def build():
     """The network with fresh weights."""
 {body}
 
-def read_safetensors(path):
-    """Name to tensor."""
-    data = bytearray(pathlib.Path(path).read_bytes())
-    start = 8 + int.from_bytes(data[:8], "little")
-    tensors = {{}}
-    for name, entry in json.loads(data[8:start]).items():
-        if name != "__metadata__":
-            low, high = entry["data_offsets"]
-            flat = torch.empty(0, dtype=torch.uint8)
-            if high > low:
-                flat = torch.frombuffer(data, dtype=torch.uint8, offset=start + low, count=high - low)
-            tensors[name] = flat.clone().view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    return tensors
+{read}
 
 
 def load(weights=None):
     """The trained network, in eval mode."""
     net = build()
     tensors = read_safetensors(weights or pathlib.Path(__file__).with_name("weights.safetensors"))
-    net.load_state_dict(tensors, assign=True)
+{besides}    net.load_state_dict(tensors, assign=True)
 {ties}    return net.eval()
 '''
 
@@ -85,37 +97,52 @@ _FX_NAMES = {
     "NoneType": "NoneType = type(None)",
     "device": "from torch import device",
 }
-_ALLOWED = {"torch", "math", "operator", "_operator", "builtins"}
+_TAKEN = {"torch", "nn", "json", "pathlib", "Block", "DTYPES", "build", "load", "read_safetensors", "net", *_FX_NAMES}
+#: Constants of more elements stand in the file of the weights.
+_LEGIBLE = 64
 #: Constructor arguments that only say where or how a layer was first filled.
 _IGNORED = {"self", "device", "dtype", "_weight", "_freeze", "args", "kwargs"}
 _RNN = ["input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size"]
 
 
-def write_source(net: nn.Module, title: str, given: dict[str, dict[str, Any]]) -> str:
-    """The source of a module whose `load()` gives the network.
+def write_source(
+    net: nn.Module, title: str, given: dict[str, dict[str, Any]], *, copied: bool = False
+) -> tuple[str, dict[str, Tensor]]:
+    """The source of a module whose `load()` gives the network, and the tensors that it needs besides the state dict.
 
     Args:
         net: the network, in eval mode.
         title: the first line of the docstring.
         given: for each path, the non-tensor arguments that its forward gets, by name.
+        copied: whether to copy forwards rather than to trace them.
 
     Raises:
         ExportError: naming the module that cannot be written.
     """
-    writer = _Writer(given)
+    writer = _Writer(given, copied)
     expression = writer.module(net, "", 1)
     ties = "".join(f"    {line}\n" for line in writer.ties(net))
-    header = HEADER.format(title=title, imports="".join(f"{line}\n" for line in sorted(writer.imports)))
+    header = HEADER.format(
+        title=title, dtypes=DTYPES, imports="".join(f"{line}\n" for line in sorted(writer.excerpts.imports))
+    )
+    definitions = "".join(f"\n{source}\n\n" for source in writer.excerpts.definitions.values())
     body = f"    return {expression}\n"
-    return header + "".join(writer.classes.values()) + FOOTER.format(body=body, ties=ties)
+    besides = "".join(
+        f"    {_access(path.rpartition('.')[0])}._buffers[{path.rpartition('.')[2]!r}] = tensors.pop({path!r})\n"
+        for path in writer.besides
+    )
+    footer = FOOTER.format(body=body, read=READ, besides=besides, ties=ties)
+    return header + definitions + "".join(writer.classes) + footer, writer.besides
 
 
 class _Writer:
-    def __init__(self, given: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, given: dict[str, dict[str, Any]], copied: bool) -> None:
         self.given = given
-        self.imports: set[str] = set()
-        self.classes: dict[tuple[str, str], str] = {}
-        self.names: dict[tuple[str, str], str] = {}
+        self.copied = copied
+        self.besides: dict[str, Tensor] = {}
+        self.excerpts = Excerpts(_TAKEN)
+        self.classes: list[str] = []
+        self.names: dict[tuple[str, str, str], str] = {}
 
     def module(self, module: nn.Module, path: str, depth: int) -> str:
         """The expression that makes a module."""
@@ -125,7 +152,10 @@ class _Writer:
         if cls in (nn.ModuleList, nn.ModuleDict):
             return self._container(f"nn.{cls.__name__}", module, path, depth)
         if cls.__module__.startswith("torch.nn.modules"):
-            return _constructor(module, path)
+            try:
+                return _constructor(module, path)
+            except ExportError:
+                pass  # it is put together from its parts
         return self._block(module, path, depth)
 
     def _parts(self, module: nn.Module, path: str, depth: int) -> list[tuple[str, str]]:
@@ -147,12 +177,12 @@ class _Writer:
         inner = "".join(f"{indent}{name!r}: {part},\n" for name, part in parts)
         if cls == "nn.ModuleDict":
             return f"{cls}({{\n{inner}{end}}})"
-        self.imports.add("from collections import OrderedDict")
+        self.excerpts.imports.add("from collections import OrderedDict")
         return f"{cls}(OrderedDict({{\n{inner}{end}}}))"
 
     def _block(self, module: nn.Module, path: str, depth: int) -> str:
-        body, constants = self._forward(module, path)
-        name = self._class(type(module).__name__, body)
+        base, body, attributes, constants = self._written(module, path)
+        name = self._class(type(module).__name__, base, body)
         parts = self._parts(module, path, depth)
         for key, parameter in module._parameters.items():
             if parameter is not None:
@@ -165,9 +195,12 @@ class _Writer:
             if buffer is None:
                 parts.append((key, "None"))
             elif key in module._non_persistent_buffers_set or key in constants:
-                parts.append((key, f"nn.Buffer({_literal(buffer, path)}, persistent=False)"))
+                parts.append(
+                    (key, f"nn.Buffer({self._constant(buffer, f'{path}.{key}' if path else key)}, persistent=False)")
+                )
             else:
                 parts.append((key, f"nn.Buffer({_empty(buffer)})"))
+        parts += attributes.items()
         if not parts:
             return f"{name}()"
         indent = "    " * (depth + 1)
@@ -179,45 +212,69 @@ class _Writer:
             inner = f"{indent}**{{\n{items}{indent}}},\n"
         return f"{name}(\n{inner}{end})"
 
-    def _class(self, name: str, body: str) -> str:
+    def _constant(self, tensor: Tensor, path: str) -> str:
+        if tensor.numel() > _LEGIBLE:
+            self.besides[path] = tensor
+            return _empty(tensor)
+        source = f"torch.tensor({tensor.tolist()!r}, dtype={tensor.dtype})"
+        return source.replace("inf", "float('inf')").replace("nan", "float('nan')")
+
+    def _class(self, name: str, base: str, body: str) -> str:
         name = re.sub(r"\W", "", name) or "Module"
         name = "GraphBlock" if name.startswith("GraphModule") else name
-        key = (name, body)
+        key = (name, base, body)
         if key not in self.names:
-            taken = {"Block", *self.names.values()}
-            number = 1
-            unique = name
-            while unique in taken:
-                number += 1
-                unique = f"{name}{number}"
-            self.names[key] = unique
-            self.classes[key] = f"\nclass {unique}(Block):\n{body}\n"
+            unique = self.names[key] = self.excerpts.free(name)
+            self.classes.append(f"\nclass {unique}({base}):\n{textwrap.indent(body, '    ')}\n\n")
         return self.names[key]
 
-    def _forward(self, module: nn.Module, path: str) -> tuple[str, dict[str, Tensor]]:
-        graph, constants = _trace_one_level(module, path, self.given.get(path, {}))
-        code = graph.python_code("self")
-        for name, value in code.globals.items():
-            self._import(name, value, path)
-        source = re.sub(r"^\s*\n", "", code.src, flags=re.M)
-        source = re.sub(r";  \w+ = .*None$", "", source, flags=re.M)  # fx frees variables early; noise to a reader
-        lines = ["    " + line for line in source.rstrip().splitlines()]
-        return "\n".join(lines) + "\n", constants
+    def _written(self, module: nn.Module, path: str) -> tuple[str, str, dict[str, str], dict[str, Tensor]]:
+        """Bases and body of a module's class, its plain attributes, and tensors that its forward makes."""
+        ways = [self._traced, self._copied]
+        if (
+            torch_class(type(module))
+            or self.copied
+            or asks_whether_it_trains(module)
+            or self.excerpts.called_from_outside(module)
+        ):
+            ways.reverse()
+        reasons = []
+        for way in ways:
+            try:
+                with self.excerpts.attempt():
+                    return way(module, path)
+            except ExportError as error:
+                reasons.append(str(error))
+        place = f"'{path}'" if path else "(the network)"
+        raise ExportError(
+            f"{place} ({type(module).__name__}) cannot be written as plain source: {'; '.join(sorted(reasons))}"
+        )
 
-    def _import(self, name: str, value: Any, path: str) -> None:
-        if name in _FX_NAMES:
-            self.imports.add(_FX_NAMES[name])
-        elif name in ("torch", "fx_pytree", "pytree"):
-            return
-        elif inspect.ismodule(value) and value.__name__.partition(".")[0] in _ALLOWED:
-            self.imports.add(f"import {value.__name__} as {name}")
-        elif getattr(value, "__module__", "").partition(".")[0] in _ALLOWED:
-            self.imports.add(f"from {value.__module__} import {value.__qualname__} as {name}")
-        else:
-            where = f"{getattr(value, '__module__', '?')}.{getattr(value, '__qualname__', value)}"
-            raise ExportError(
-                f"'{path}' calls {where}, which is not part of torch; it cannot be written as plain source"
-            )
+    def _copied(self, module: nn.Module, path: str) -> tuple[str, str, dict[str, str], dict[str, Tensor]]:
+        try:
+            body, base, attributes = self.excerpts.members(module)
+        except ExportError as error:
+            raise ExportError(f"it cannot be copied, {error}") from error
+        if base is nn.Module:
+            return "Block", body, attributes, {}
+        named = f"nn.{base.__name__}" if getattr(nn, base.__name__, None) is base else ""
+        named = named or self.excerpts.name_of(base, base.__name__)
+        return f"Block, {named}", body or '"""As torch\'s, of these parts."""', attributes, {}
+
+    def _traced(self, module: nn.Module, path: str) -> tuple[str, str, dict[str, str], dict[str, Tensor]]:
+        graph, constants = _trace_one_level(module, self.given.get(path, {}))
+        code = graph.python_code("self")
+        source = re.sub(r"^\s*\n|^torch\.fx\._symbolic_trace\.wrap\(.*\n", "", code.src, flags=re.M)
+        source = re.sub(r";  \w+ = .*None$", "", source, flags=re.M)  # fx frees variables early; noise to a reader
+        for name, value in code.globals.items():
+            if name in _FX_NAMES:
+                self.excerpts.imports.add(_FX_NAMES[name])
+            elif name not in ("torch", "fx_pytree", "pytree"):
+                known = self.excerpts.name_of(value, name)
+                if not known.startswith(("torch", "nn")):  # fx calls what a function returns by its name
+                    source = re.sub(rf"(?<![.\w]){known}(?=\W)(?!\()", f"{known}_out", source)
+                source = re.sub(rf"\b{name}\b", known, source)
+        return "Block", textwrap.dedent(source.strip("\n")), {}, constants
 
     def ties(self, net: nn.Module) -> list[str]:
         """Statements that make shared modules and parameters one again after loading."""
@@ -250,13 +307,6 @@ def _empty(tensor: Tensor) -> str:
     return f"torch.empty({tuple(tensor.shape)}{dtype})"
 
 
-def _literal(tensor: Tensor, path: str) -> str:
-    if tensor.numel() > 4096:
-        raise ExportError(f"'{path}' has a constant of {tensor.numel()} elements; register it as a persistent buffer")
-    source = f"torch.tensor({tensor.tolist()!r}, dtype={tensor.dtype})"
-    return source.replace("inf", "float('inf')").replace("nan", "float('nan')")
-
-
 def untyped(graph: fx.Graph) -> fx.Graph:
     """Without the annotations of arguments, which fx can write only where they are no strings."""
     for node in graph.nodes:
@@ -272,7 +322,7 @@ class OneLevelTracer(fx.Tracer):
         return True
 
 
-def _trace_one_level(module: nn.Module, path: str, given: dict[str, Any]) -> tuple[fx.Graph, dict[str, Tensor]]:
+def _trace_one_level(module: nn.Module, given: dict[str, Any]) -> tuple[fx.Graph, dict[str, Tensor]]:
     if isinstance(module, fx.GraphModule):
         return module.graph, {}
     tracer = OneLevelTracer()
@@ -280,10 +330,7 @@ def _trace_one_level(module: nn.Module, path: str, given: dict[str, Any]) -> tup
     try:
         graph = tracer.trace(module, concrete_args=given or None)
     except Exception as error:
-        raise ExportError(
-            f"the forward of '{path or '(the network)'}' ({type(module).__name__}) cannot be written as plain source: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+        raise ExportError(f"torch.fx cannot trace it, {type(error).__name__}: {error}") from error
     # Tensors that the forward makes anew become attributes of the traced module.
     constants = {
         name: value for name, value in vars(module).items() if name not in before and isinstance(value, Tensor)

@@ -6,16 +6,21 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
 from modularnas import _core
 from modularnas.errors import NetworkError
+from modularnas.train.strategy import settled
 from modularnas.transform.candidates import shapes
 from modularnas.transform.supernet import Supernet
-from modularnas.transform.trace import Trace, trace
+from modularnas.transform.trace import Trace, evaluating, trace
 
-__all__ = ["refused"]
+__all__ = ["VERIFIED", "refused"]
 
 #: Decisions that the user's own forward may not allow; each is tried before it is kept.
-VERIFIED = ("width", "depth", "groups")
+VERIFIED = ("width", "depth", "subset", "groups")
 
 
 def refused(
@@ -30,9 +35,8 @@ def refused(
     original = supernet.original_point or supernet.space.sample(seed=0)
     given = supernet.space.indices([original])[0].tolist()
     tried: dict[str, str] = {}
-    actions: dict[int, dict[str, Any]] = {}
-    for action in plan.actions:
-        actions.setdefault(action["decision"], action)
+
+    actions = {action["decision"]: action for action in plan.actions}
     others = {
         decision: len(supernet.space.decisions[decision].choices or ())
         for decision, action in actions.items()
@@ -41,12 +45,12 @@ def refused(
 
     def problem(decisions: Sequence[int]) -> str | None:
         for shift in range(max(others.values(), default=1)):
-            codes = [
-                (max(code, 0) + shift) % others[i] if i in others else max(code, 0) for i, code in enumerate(given)
-            ]
+            codes = [max(code, 0) for code in given]
+            for decision, n_codes in others.items():
+                codes[decision] = (codes[decision] + shift) % n_codes
             for decision in decisions:
                 codes[decision] = _smallest(actions[decision])
-            point = supernet.space.point_at(_settled(supernet.space, codes))
+            point = supernet.space.point_at(settled(supernet.space, codes))
             if (found := _problem(supernet, point, traced, args, kwargs)) is not None:
                 return found
         return None
@@ -73,34 +77,26 @@ def refused(
             # Only together do they fail; which one is to blame nobody can say.
             tried.update({supernet.space.decisions[d].name: found for group in groups for d in group})
 
-    alike: dict[str, list[int]] = {}
+    alike: dict[tuple[str, str], list[int]] = {}
     for decision, action in actions.items():
         if action["action"] in VERIFIED:
             pattern = re.sub(r"\d+", "*", supernet.space.decisions[decision].name)
-            alike.setdefault(pattern, []).append(decision)
+            alike.setdefault((action["action"], pattern), []).append(decision)
     search(list(alike.values()))
-    # What only works if others are small as well shows when every second one is.
+
+    def left(kind: str) -> list[list[int]]:
+        groups = [group for (of_kind, _), group in alike.items() if of_kind == kind]
+        return [[d for d in group if supernet.space.decisions[d].name not in tried] for group in groups]
+
+    # What only works if others are small as well shows when every second one is; and what is in blocks that were left
+    # out shows when they are there.
+    widths, depths = left("width") + left("subset") + left("groups"), left("depth")
     for parity in (0, 1):
-        half = [
-            [d for j, d in enumerate(group) if (i + j) % 2 == parity and supernet.space.decisions[d].name not in tried]
-            for i, group in enumerate(alike.values())
-        ]
+        half = [[d for j, d in enumerate(group) if (i + j) % 2 == parity] for i, group in enumerate(widths)]
         search([group for group in half if group])
+    if any(widths):
+        search([group for group in depths if group])
     return tried
-
-
-def _settled(space: _core.SearchSpace, codes: list[int]) -> list[int]:
-    """The codes without those of decisions that they make inactive; a parent comes before its children."""
-    index = {decision.name: i for i, decision in enumerate(space.decisions)}
-    for i, decision in enumerate(space.decisions):
-        if decision.active_if is not None:
-            name, values = decision.active_if
-            parent = index[name]
-            choices = space.decisions[parent].choices
-            assert choices is not None
-            if codes[parent] < 0 or choices[codes[parent]] not in values:
-                codes[i] = -1
-    return codes
 
 
 def _smallest(action: dict[str, Any]) -> int:
@@ -130,4 +126,19 @@ def _problem(
     if seen.cost != cost:
         metric = next(metric for metric in cost if cost[metric] != seen.cost[metric])
         return f"its {metric} are {seen.cost[metric]} at another size and not {cost[metric]} as planned"
+    return _unmasked(supernet, point, net, args, kwargs) if supernet.mode == "masked" else None
+
+
+def _unmasked(
+    supernet: Supernet, point: Any, net: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str | None:
+    """Whether masks fail to give what the network of a point gives, in numbers; None if they do."""
+    with evaluating(supernet), evaluating(net), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        given, expected = supernet.activate(point)(*args, **kwargs), net(*args, **kwargs)
+    for a, b in zip(tree_leaves(given), tree_leaves(expected), strict=True):
+        if isinstance(a, Tensor) and a.is_floating_point() and not torch.allclose(a, b, rtol=1e-3, atol=1e-4):
+            return (
+                f"with masks the output is off by {(a - b).abs().max().item():.1e}: a parameter-free norm, a mean or "
+                'an attention over channels counts those that are left out; use mode="sliced"'
+            )
     return None

@@ -13,6 +13,7 @@ mod norm;
 mod pool;
 mod replace;
 mod sizes;
+mod subset;
 mod width;
 
 use std::collections::{BTreeMap, HashMap};
@@ -59,6 +60,11 @@ pub enum RewriteRule {
     Depth {
         /// The least number.
         min: u64,
+    },
+    /// Which modules of a list stay.
+    Subset {
+        /// How many.
+        take: usize,
     },
     /// How many heads an attention has.
     Heads {
@@ -133,6 +139,9 @@ pub struct AppliedRule {
     pub targets: Vec<String>,
     /// Whether the user named the modules by `where=`.
     pub named: bool,
+    /// Names of decisions by path, where the user gave some; places of one name vary together.
+    #[serde(default)]
+    pub decisions: HashMap<String, String>,
     /// Choices that were tried at a module and do not fit, and why.
     #[serde(default)]
     pub unfit: BTreeMap<String, BTreeMap<String, String>>,
@@ -187,6 +196,10 @@ pub(super) enum Effect {
         kept: Vec<u64>,
         head: usize,
     },
+    /// Whether each module of a list stays at each code.
+    Subset {
+        present: Vec<Vec<bool>>,
+    },
     Attributes(Vec<ModuleAttribute>),
     Groups {
         groups: Vec<u64>,
@@ -207,6 +220,7 @@ impl RewriteRule {
             RewriteRule::Width { .. } => "width",
             RewriteRule::Expansion { .. } => "expansion",
             RewriteRule::Depth { .. } => "depth",
+            RewriteRule::Subset { .. } => "subset",
             RewriteRule::Heads { .. } => "heads",
             RewriteRule::Activation { .. } => "activation",
             RewriteRule::Norm { .. } => "norm",
@@ -264,12 +278,12 @@ impl RewriteRule {
         matches!(self, RewriteRule::Replace { .. })
     }
 
-    /// Whether it leaves out blocks of stages.
+    /// Whether it leaves out modules: blocks of stages, or some of a list.
     pub(super) fn opens_stages(&self) -> bool {
-        matches!(self, RewriteRule::Depth { .. })
+        matches!(self, RewriteRule::Depth { .. } | RewriteRule::Subset { .. })
     }
 
-    /// The stages that it opens.
+    /// The stages or lists that it opens.
     pub(super) fn stages(
         &self,
         network: &Network,
@@ -278,6 +292,7 @@ impl RewriteRule {
     ) -> Result<Stages> {
         match self {
             RewriteRule::Depth { min } => depth::stages(network, applied, nodes, *min),
+            RewriteRule::Subset { take } => subset::stages(network, applied, nodes, *take),
             _ => Ok(Stages::default()),
         }
     }

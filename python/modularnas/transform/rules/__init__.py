@@ -16,6 +16,7 @@ from modularnas.transform.rules.replace import replace, slots
 from modularnas.transform.rules.resolution import resolution
 from modularnas.transform.rules.rule import Rule
 from modularnas.transform.rules.stride import stride
+from modularnas.transform.rules.subset import subset
 from modularnas.transform.rules.tie import tie
 from modularnas.transform.rules.width import expansion, width
 
@@ -35,6 +36,7 @@ __all__ = [
     "resolution",
     "slots",
     "stride",
+    "subset",
     "tie",
     "width",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -12,8 +12,10 @@ from torch import nn
 from modularnas.errors import RuleError
 from modularnas.ops.registry import Build
 
-__all__ = ["Rule", "Where", "matches"]
+__all__ = ["Name", "Rule", "Where", "matches"]
 
+#: The name of the decision at a place, from (path, module); places of one name are one decision.
+Name = Callable[[str, nn.Module], str]
 Where = str | type[nn.Module] | Callable[[str, nn.Module], bool] | Sequence[Any]
 
 
@@ -51,6 +53,7 @@ class Rule:
         target: which modules it can be meant for at all.
         where: which of them the user means; None: all.
         candidates: for a rule that replaces, the candidate ops by name; None stands for the given module.
+        decision: the names of its decisions; None: path and what varies.
         kind: for a rule that replaces modules of one kind by others of it, this kind; candidates that do not fit a
             place are left out there.
         sizes: for a rule that changes the sizes of pictures, the choices; each is run once.
@@ -61,9 +64,24 @@ class Rule:
     target: Callable[[nn.Module], bool]
     where: Where | None = None
     candidates: Mapping[str, Build | None] | None = None
+    decision: Name | None = None
     kind: str | None = None
     sizes: tuple[tuple[int, ...], ...] | None = None
     tie: tuple[str, ...] = ()
+
+    def named(self, decision: Name) -> Rule:
+        """The rule with names for its decisions; places of one name are one decision and vary together.
+
+        Args:
+            decision: a function from (path, module) to the whole name of the decision there.
+
+        Example:
+            >>> net = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1))
+            >>> kernel = mn.rules.kernel_size(3, 5).named(lambda path, module: "kernel")
+            >>> mn.rewrite(net, [kernel], example=torch.randn(1, 3, 8, 8)).space.sample(seed=0)
+            Point({'kernel': 5})
+        """
+        return replace(self, decision=decision)
 
     def applied(self, model: nn.Module) -> dict[str, Any]:
         """The rule with the paths of the modules that it is meant for."""
@@ -71,10 +89,18 @@ class Rule:
         targets = [
             path for path, module in modules.items() if self.target(module) and matches(self.where, path, module)
         ]
+        named = self.decision
         tied = {
             path: pattern
             for path, module in modules.items()
             for pattern in self.tie[::-1]  # the first that matches counts
             if matches(pattern or None, path, module)
         }
-        return {**self.data, "targets": targets, "named": self.where is not None, "unfit": {}, "tied": tied}
+        return {
+            **self.data,
+            "targets": targets,
+            "named": self.where is not None,
+            "decisions": {path: named(path, modules[path]) for path in targets} if named else {},
+            "tied": tied,
+            "unfit": {},
+        }
