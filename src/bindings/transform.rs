@@ -78,13 +78,14 @@ impl PyPlan {
         self.space.clone_ref(py)
     }
 
-    /// One dict a module: path and class, parents first.
+    /// One dict a module: path, class, and of modules of candidate ops the path of the module whose place it can take.
     #[getter]
     fn modules(&self, py: Python<'_>) -> PyResult<Vec<PyObject>> {
         let module = |node: &crate::network::Node| -> PyResult<PyObject> {
             let record = PyDict::new(py);
             record.set_item("path", &node.path)?;
             record.set_item("class", &node.class)?;
+            record.set_item("place", node.place.map(|place| self.network.nodes[place].path.as_str()))?;
             Ok(record.into_any().unbind())
         };
         self.network.nodes.iter().map(module).collect()

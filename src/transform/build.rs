@@ -52,13 +52,20 @@ pub(super) fn build(
         network.nodes.iter().enumerate().map(|(i, node)| (node.path.as_str(), i)).collect();
     let reach = coupling.as_ref().map(|coupling| reach(network, coupling));
     let around: Vec<HashSet<usize>> = opened.iter().map(|o| around(network, reach.as_deref(), o)).collect();
-    // A decision of tied places is inside of what all of them are inside of.
-    let mut common: HashMap<String, HashSet<usize>> = HashMap::new();
+    let parts: Vec<Vec<Part>> = opened.iter().map(|o| parts(o, network, &nodes)).collect();
+    // A decision of several places is inside of what all of them are inside of.
+    let mut common: HashMap<String, Vec<(&str, &[bool])>> = HashMap::new();
     for (o, around) in opened.iter().zip(&around) {
+        let holds = |node: usize| around.contains(&node) && !o.is_first_block(node);
+        let outer = opened.iter().zip(&parts).flat_map(|(other, parts)| {
+            let inside = parts.iter().filter(|part| holds(part.node));
+            inside.map(|part| (other.name.as_str(), part.present.as_slice()))
+        });
+        let outer: Vec<(&str, &[bool])> = outer.collect();
         common
             .entry(o.name.clone())
-            .and_modify(|known| known.retain(|node| around.contains(node)))
-            .or_insert_with(|| around.clone());
+            .and_modify(|known| known.retain(|condition| outer.contains(condition)))
+            .or_insert(outer);
     }
     let mut build = Build {
         decisions: Vec::new(),
@@ -72,7 +79,7 @@ pub(super) fn build(
     };
     let mut gone: Vec<(usize, String)> = Vec::new();
     let mut numbers: HashMap<String, usize> = HashMap::new();
-    for (o, around) in opened.into_iter().zip(around) {
+    for ((o, around), parts) in opened.iter().zip(around).zip(&parts) {
         let path = network.nodes[o.node].path.clone();
         let mut fix = |reason: String| {
             fixed.push(Fixed { path: path.clone(), rule: rules[o.rule].rule.name(), reason });
@@ -81,13 +88,12 @@ pub(super) fn build(
             fix(format!("'{outer}' is replaced and does not have the candidate \"original\""));
             continue;
         }
-        // A stage that is named by its first block is not inside of that block.
-        let is_block = |node: usize| matches!(o.opening.effect, Effect::Depth { .. }) && node == o.node;
-        let outer = |within: &HashSet<usize>, region: &&Region| {
-            within.contains(&region.node) && !is_block(region.node)
-        };
         let index = if let Some(&index) = numbers.get(&o.name) {
-            if build.regions.iter().any(|r| r.decision == index && outer(&around, &r)) {
+            if build
+                .regions
+                .iter()
+                .any(|r| r.decision == index && around.contains(&r.node) && !o.is_first_block(r.node))
+            {
                 fix(format!("it is inside of a module that is tied to the same decision '{}'", o.name));
                 continue;
             }
@@ -106,8 +112,13 @@ pub(super) fn build(
             let tied = rules[o.rule].tied.contains_key(&path);
             let domain = o.opening.shares.clone().filter(|_| tied).unwrap_or(o.opening.domain.clone());
             let mut decision = Decision::new(o.name.clone(), domain);
-            let within = &common[&o.name];
-            if let Some(outer) = build.regions.iter().rev().find(|region| outer(within, region)) {
+            let outer = build.regions.iter().rev().find(|region| {
+                let condition = (build.decisions[region.decision].name.as_str(), region.present.as_slice());
+                around.contains(&region.node)
+                    && !o.is_first_block(region.node)
+                    && common[&o.name].contains(&condition)
+            });
+            if let Some(outer) = outer {
                 let parent: &Decision = &build.decisions[outer.decision];
                 let values = labels(&parent.domain, &outer.present);
                 decision = decision.active_if(parent.name.clone(), values);
@@ -120,7 +131,17 @@ pub(super) fn build(
             numbers.insert(o.name.clone(), build.decisions.len() - 1);
             build.decisions.len() - 1
         };
-        let action = match o.opening.effect {
+        let sometimes = parts.iter().filter(|part| !part.present.iter().all(|&here| here));
+        build.regions.extend(sometimes.map(|part| Region {
+            node: part.node,
+            decision: index,
+            present: part.present.clone(),
+        }));
+        let blocks = || {
+            let block = |part: &Part| (network.nodes[part.node].path.clone(), part.present.clone());
+            parts.iter().map(block).collect()
+        };
+        let action = match o.opening.effect.clone() {
             Effect::Kernel { sizes, paddings } => {
                 if let Some(parameter) = network.parameter(o.node, "weight") {
                     build.kernels.insert(parameter, (index, sizes.clone()));
@@ -131,14 +152,6 @@ pub(super) fn build(
                 if given.is_none() {
                     gone.push((o.node, path.clone()));
                 }
-                let only = |code: usize| (0..candidates.len()).map(|other| other == code).collect();
-                let present = given.map_or(vec![false; candidates.len()], only);
-                build.regions.push(Region { node: o.node, decision: index, present });
-                for (code, name) in candidates.iter().enumerate() {
-                    if let Some(&node) = nodes.get(candidate_path(&path, name).as_str()) {
-                        build.regions.push(Region { node, decision: index, present: only(code) });
-                    }
-                }
                 Action::Choice { path, decision: index, candidates, given }
             }
             Effect::Width { channels, kept, attributes } => {
@@ -146,19 +159,8 @@ pub(super) fn build(
                 build.of_width.insert(width, (index, kept));
                 Action::Width { path, decision: index, channels, with: Vec::new(), attributes }
             }
-            Effect::Depth { kept, head } => {
-                let Target::Blocks(nodes) = o.target else { continue };
-                let stays = |position: usize| {
-                    kept.iter().map(|&kept| kept > (head + position) as u64).collect::<Vec<bool>>()
-                };
-                let blocks = build.leave_out(network, index, &nodes, (0..nodes.len()).map(stays));
-                Action::Depth { path, decision: index, blocks }
-            }
-            Effect::Subset { present } => {
-                let Target::Blocks(nodes) = o.target else { continue };
-                let blocks = build.leave_out(network, index, &nodes, present.into_iter());
-                Action::Subset { path, decision: index, blocks }
-            }
+            Effect::Depth { .. } => Action::Depth { path, decision: index, blocks: blocks() },
+            Effect::Subset { .. } => Action::Subset { path, decision: index, blocks: blocks() },
             Effect::Attributes(attributes) => Action::Attributes { path, decision: index, attributes },
             Effect::Groups { groups, given } => {
                 if let Some(parameter) = network.parameter(o.node, "weight") {
@@ -169,14 +171,10 @@ pub(super) fn build(
                 Action::Groups { path, decision: index, groups, given }
             }
             Effect::Sizes { variants } => {
+                let given = o.opening.original.unwrap_or(0) as usize;
                 let action = if o.opening.suffix == "resolution" {
                     let sizes = variants.iter().map(|variant| variant.label.clone()).collect();
-                    Action::Resolution {
-                        path,
-                        decision: index,
-                        sizes,
-                        given: o.opening.original.unwrap_or(0) as usize,
-                    }
+                    Action::Resolution { path, decision: index, sizes, given }
                 } else {
                     let attributes = variant_attributes(&variants);
                     Action::Attributes { path, decision: index, attributes }
@@ -207,24 +205,6 @@ struct Build {
 }
 
 impl Build {
-    /// Makes a region of every module that does not always stay.
-    fn leave_out(
-        &mut self,
-        network: &Network,
-        decision: usize,
-        nodes: &[usize],
-        present: impl Iterator<Item = Vec<bool>>,
-    ) -> Vec<(String, Vec<bool>)> {
-        let mut blocks = Vec::new();
-        for (&node, present) in nodes.iter().zip(present) {
-            blocks.push((network.nodes[node].path.clone(), present.clone()));
-            if !present.iter().all(|&here| here) {
-                self.regions.push(Region { node, decision, present });
-            }
-        }
-        blocks
-    }
-
     fn finish(
         mut self,
         network: &Network,
@@ -416,6 +396,39 @@ fn repeated(runs: &[Run], times: u64) -> Vec<Run> {
         })
     };
     (0..times).flat_map(|i| moved(i * length)).collect()
+}
+
+/// A module that is part of the network at some codes of an opening's decision.
+struct Part {
+    node: usize,
+    present: Vec<bool>,
+}
+
+/// The modules whose presence an opening decides.
+fn parts(opened: &Opened, network: &Network, nodes: &HashMap<&str, usize>) -> Vec<Part> {
+    match (&opened.opening.effect, &opened.target) {
+        (Effect::Choice { candidates, given }, _) => {
+            let only =
+                |chosen: Option<usize>| (0..candidates.len()).map(|code| Some(code) == chosen).collect();
+            let path = &network.nodes[opened.node].path;
+            let candidate = |(code, name): (usize, &String)| {
+                let node = *nodes.get(candidate_path(path, name).as_str())?;
+                Some(Part { node, present: only(Some(code)) })
+            };
+            let given = Part { node: opened.node, present: only(*given) };
+            std::iter::once(given).chain(candidates.iter().enumerate().filter_map(candidate)).collect()
+        }
+        (Effect::Depth { kept, head }, Target::Blocks(blocks)) => {
+            let stays = |position: usize| kept.iter().map(|&n| n > (head + position) as u64).collect();
+            let part = |(position, &node): (usize, &usize)| Part { node, present: stays(position) };
+            blocks.iter().enumerate().map(part).collect()
+        }
+        (Effect::Subset { present }, Target::Blocks(blocks)) => {
+            let part = |(&node, present): (&usize, &Vec<bool>)| Part { node, present: present.clone() };
+            blocks.iter().zip(present).map(part).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The modules without which an opening is not part of the network.

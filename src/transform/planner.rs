@@ -20,6 +20,13 @@ pub(super) struct Opened {
     pub(super) target: Target,
 }
 
+impl Opened {
+    /// Whether it is a stage that is named by its first block, which is this module: it is not inside of that block.
+    pub(super) fn is_first_block(&self, node: usize) -> bool {
+        matches!(self.opening.effect, Effect::Depth { .. }) && node == self.node
+    }
+}
+
 pub(super) enum Target {
     Module,
     /// Index of the width.

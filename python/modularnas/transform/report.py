@@ -57,6 +57,7 @@ class Report:
     def __init__(self, supernet: Supernet) -> None:
         plan = supernet._plan
         self._classes = {record["path"]: record["class"] for record in plan.modules}
+        self._candidates = {record["path"] for record in plan.modules if record["place"] is not None}
         self._space = supernet.space
         order = {path: i for i, path in enumerate(self._classes)}
         rows: list[Row] = []
@@ -136,6 +137,8 @@ class Report:
             said.setdefault(row.path, []).append(row)
         boxes: dict[str, Box] = {}
         for path, kind in self._classes.items():
+            if path in self._candidates:
+                continue
             rows = said.get(path, [])
             state = min((row.state for row in rows), key=STATES.index, default="")
             name = path.rpartition(".")[2]
