@@ -27,7 +27,7 @@ from modularnas import _core
 from modularnas.errors import SpaceError
 from modularnas.ops import Slot, build
 from modularnas.ops.identity import FactorizedReduce
-from modularnas.spaces.registry import Parts, create as create_space, register
+from modularnas.spaces.registry import Parts, register
 from modularnas.transform import rules
 
 __all__ = ["DARTS_V1", "DARTS_V2", "OPS", "Genotype", "create", "from_genotype", "genotype", "point"]
@@ -121,9 +121,7 @@ class Node(nn.Module):
 class Cell(nn.Module):
     """A cell: `(N, c0, H, W)` and `(N, c1, H, W)` to `(N, len(concat) · channels, H, W)`, halved if it reduces."""
 
-    def __init__(
-        self, before: tuple[nn.Module, nn.Module], nodes: Iterable[Node], concat: Sequence[int]
-    ) -> None:
+    def __init__(self, before: tuple[nn.Module, nn.Module], nodes: Iterable[Node], concat: Sequence[int]) -> None:
         super().__init__()
         self.before0, self.before1 = before
         self.nodes = nn.ModuleList(nodes)
@@ -353,7 +351,9 @@ def _stem(stem: str, channels: int) -> nn.ModuleList:
     if stem == "cifar":
         return nn.ModuleList([nn.Sequential(*_conv(3, 3 * channels, 3, padding=1))])
     first = nn.Sequential(
-        *_conv(3, channels // 2, 3, stride=2, padding=1), nn.ReLU(), *_conv(channels // 2, channels, 3, stride=2, padding=1)
+        *_conv(3, channels // 2, 3, stride=2, padding=1),
+        nn.ReLU(),
+        *_conv(channels // 2, channels, 3, stride=2, padding=1),
     )
     return nn.ModuleList([first, nn.Sequential(nn.ReLU(), *_conv(channels, channels, 3, stride=2, padding=1))])
 

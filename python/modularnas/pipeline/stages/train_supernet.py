@@ -31,7 +31,7 @@ def train_supernet(
     checkpoint: Checkpoint,
     report: Report,
     seed: int,
-    epochs: int,
+    epochs: int = 0,
     strategy: str = "SinglePath",
     settings: dict[str, Any] | None = None,
     shrinking: list[dict[str, Any]] | None = None,
@@ -47,11 +47,10 @@ def train_supernet(
         checkpoint: given.
         report: given.
         seed: of the paths.
-        epochs: how many.
+        epochs: how many; with `shrinking` the sum of its stages.
         strategy: a class of `mn.train`: `SinglePath`, `FairNAS`, `Sandwich`, `WeightsOnly`, `ProgressiveShrinking`, ….
         settings: of the strategy.
-        shrinking: the stages of progressive shrinking: `[{epochs: 2, open: {"*kernel_size": null}, n_paths: 1}, …]`, in
-            place of `epochs`; the teacher is the largest network with the weights that the stage starts from.
+        shrinking: the stages of progressive shrinking: `[{epochs: 2, open: {"*kernel_size": null}, n_paths: 1}, …]`; the teacher is the largest network with the weights that the stage starts from.
         lr: the first learning rate of SGD; cosine decay.
         weight_decay: of SGD.
         clip: the largest norm of the gradients.
@@ -65,7 +64,9 @@ def train_supernet(
     options = {"seed": seed, **(settings or {})}
     if shrinking is not None:
         options["stages"] = [
-            train.ShrinkingStage(round(stage["epochs"] * n_batches), **{k: v for k, v in stage.items() if k != "epochs"})
+            train.ShrinkingStage(
+                round(stage["epochs"] * n_batches), **{k: v for k, v in stage.items() if k != "epochs"}
+            )
             for stage in shrinking
         ]
         options["teacher"] = net.derive(net.space.extremes("macs")[1])
