@@ -19,7 +19,20 @@ from modularnas._torch import check_torch
 
 check_torch()  # before the native module is loaded
 
-from modularnas import benchmarks, evaluate, ops, search, spaces, train, transform, tuning  # noqa: E402
+from modularnas import (  # noqa: E402
+    benchmarks,
+    distributed,
+    evaluate,
+    observers,
+    ops,
+    pruners,
+    search,
+    spaces,
+    tasks,
+    train,
+    transform,
+    tuning,
+)
 from modularnas._core import (  # noqa: E402
     Decision,
     Point,
@@ -88,14 +101,17 @@ __all__ = [
     "choice",
     "conclude",
     "derive",
+    "distributed",
     "evaluate",
     "export",
     "hypervolume",
     "integer",
     "load_export",
+    "observers",
     "ops",
     "pareto_front",
     "pareto_ranks",
+    "pruners",
     "real",
     "report",
     "rewrite",
@@ -104,6 +120,7 @@ __all__ = [
     "searchable",
     "spaces",
     "subset",
+    "tasks",
     "train",
     "transform",
     "tune",

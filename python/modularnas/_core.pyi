@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, SupportsFloat, SupportsIndex, TypeAlias, final
 
 import numpy as np
@@ -166,6 +167,16 @@ def complete_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 class Trial:
     """One trial of a study; an immutable snapshot."""
 
+    def report(self, step: int, value: float | Mapping[str, float]) -> None:
+        """Reports how the trial is doing at a step, for the pruner and for whoever looks on."""
+
+    def should_prune(self) -> bool:
+        """Whether the study's pruner would end this trial now. Then return `mn.Pruned(values)`."""
+
+    @property
+    def reports(self) -> dict[int, dict[str, float]]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
     @property
     def number(self) -> int: ...
     @property
@@ -212,6 +223,8 @@ class Study:
         constraints: Mapping[str, _Bounds] | None,
         storage: _Path | None,
         seed: int,
+        pruner: Mapping[str, Any] | None,
+        environment: str,
     ) -> Study: ...
     @property
     def trials(self) -> list[Trial]: ...
@@ -232,18 +245,26 @@ class Study:
     def ask(self, count: int) -> list[Trial]: ...
     def tell(self, number: int, outcome: Any) -> Trial: ...
     def tell_and_ask(self, outcomes: Sequence[tuple[int, Any]], count: int) -> list[Trial]: ...
+    def add(self, points: Sequence[Any], outcomes: Sequence[Any]) -> list[Trial]: ...
     def optimize(
         self,
         evaluator: Any,
-        trials: int,
-        timeout_s: float | None,
+        stop: Mapping[str, Any],
         workers: int,
         batch: int,
+        deaths: int | None,
         callbacks: Sequence[Callable[[Trial], object]],
         catch: tuple[type[BaseException], ...],
         progress: Callable[[int], object] | None,
-    ) -> Literal["trials", "timeout", "exhausted"]:
+        poll: Callable[[], object] | None,
+    ) -> Literal["trials", "timeout", "exhausted", "target", "plateau", "budget"]:
         """Runs the loop; returns why it ended."""
+
+def check_pruner(settings: Mapping[str, Any]) -> None:
+    """Raises StudyError for settings of a pruner that are wrong."""
+
+def repair_study(path: _Path) -> tuple[int, int, Path]:
+    """Repairs a damaged file in its place: trials kept, trials lost, where the damaged one is now."""
 
 @final
 class Benchmark:
@@ -382,3 +403,33 @@ def pareto_ranks(losses: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def pareto_hypervolume(losses: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
     """The volume that the rows dominate up to the reference."""
+
+def rank_statistics(
+    scores: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    top: int,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[list[float], list[tuple[float, float]]]:
+    """Kendall, Spearman and regret of the top: the values, and the (low, high) of each."""
+
+@final
+class Surrogate:
+    """What a surrogate has learnt."""
+
+    def predict(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation for each row."""
+
+def fit_surrogate(
+    kind: str,
+    rows: NDArray[np.float64],
+    columns: Sequence[tuple[int, int, bool]],
+    targets: NDArray[np.float64],
+    by_rank: bool,
+    seed: int,
+) -> Surrogate:
+    """Fits a surrogate to rows; columns (start, stop, numeric) belong to one decision."""
+
+def encoded_columns(space: SearchSpace) -> list[tuple[int, int, bool]]:
+    """The columns of `space.encode` as (start, stop, numeric), one a decision."""

@@ -125,6 +125,18 @@ pub(super) fn feasible_for(
     enter(py, || Feasible::new(Arc::clone(costs), bounds, &poll)).map(Some)
 }
 
+/// Names and a checksum of the costs that [`feasible_for`] bounds: what a study's file remembers of them.
+pub(super) fn described_for(handle: &SpaceHandle, goals: &Goals) -> String {
+    let bounded = |metric: &&Metric| goals.constraints().iter().any(|one| one.metric == metric.name);
+    let metrics = handle.costs.as_ref().map_or(&[][..], |costs| costs.metrics());
+    let metrics: Vec<&Metric> = metrics.iter().filter(bounded).collect();
+    let names: Vec<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
+    match serde_json::to_vec(&metrics) {
+        Ok(json) if !metrics.is_empty() => format!("{} ({:08x})", names.join(", "), crc32c::crc32c(&json)),
+        _ => String::new(),
+    }
+}
+
 pub(super) fn of<'py>(
     py: Python<'py>,
     space: &PySpace,

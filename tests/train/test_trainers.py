@@ -115,7 +115,7 @@ class TestLightning:
         module.automatic_optimization = False
         strategy = mn.train.Sandwich(n_random=1)
 
-        def training_step(batch, index):
+        def training_step(batch, batch_idx):
             optimizer = module.optimizers()
             optimizer.zero_grad()
             strategy.step(

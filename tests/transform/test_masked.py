@@ -64,7 +64,11 @@ def both(net, rules, x):
     with torch.no_grad():
         for _ in range(2):
             net(x)
-    return (mn.rewrite(copy.deepcopy(net), rules, example=x, mode=mode) for mode in ("masked", "sliced"))
+    supernets = []
+    for mode in ("masked", "sliced"):
+        torch.manual_seed(7)  # candidates are initialised alike
+        supernets.append(mn.rewrite(copy.deepcopy(net), rules, example=x, mode=mode))
+    return supernets
 
 
 CASES = {

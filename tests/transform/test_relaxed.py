@@ -93,7 +93,8 @@ def test_the_law_at_the_discrete_point_of_every_relaxation(name):
 @pytest.mark.parametrize("name", sorted({*RELAXATIONS} - {"index", "partial_channels"}))
 def test_every_relaxation_gives_gradients_to_parameters_and_weights(name):
     net = supernet([RULES[2]]).relax(name).train()
-    (net(X) - 1).square().sum().backward()
+    for _ in range(3):  # a batch norm hides what is behind a drawn "none"
+        (net(X) - X[:, :1]).square().sum().backward()
     assert net.alpha["3.op"].grad.abs().sum() > 0
     assert net.model[0].weight.grad.abs().sum() > 0
 
@@ -147,7 +148,7 @@ def test_expected_costs_are_the_mean_over_all_points():
             total += p * net.cost(point)[metric]
         assert mass == pytest.approx(1, abs=1e-5)
         cost = net.relaxed.expected_cost(metric)
-        assert float(cost) == pytest.approx(total, rel=1e-5)
+        assert cost.item() == pytest.approx(total, rel=1e-5)
     torch.autograd.grad(net.relaxed.expected_cost("macs"), list(net.alpha.values()))
 
 
@@ -236,7 +237,7 @@ def test_decisions_may_weigh_some_candidates_alone():
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("softmax", 5), ("straight_through", 1), ("binary_gate", 2), ("index", 1)]
+    ("name", "expected"), [("softmax", 4), ("straight_through", 1), ("binary_gate", 2), ("index", 1)]
 )
 def test_only_what_is_needed_runs(name, expected):
     net = supernet([RULES[2]]).relax(name)
@@ -245,7 +246,7 @@ def test_only_what_is_needed_runs(name, expected):
         candidate.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
     net.train()(X)
     assert len(calls) == expected
-    assert sum(calls) == (5 if name == "softmax" else 1)
+    assert sum(calls) == (4 if name == "softmax" else 1)  # "none" is not computed in a sum
 
 
 def test_sampling_and_relaxation_exclude_one_another():

@@ -79,9 +79,14 @@ def use_batch_statistics(net: nn.Module) -> None:
 
 
 def _inputs(batch: Any, device: torch.device | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of the network in a batch: a mapping is keywords, of a (input, target) pair the input is taken."""
+    """The arguments of the network in a batch: a mapping is keywords, of an (input, target) pair the input is taken.
+
+    An input that is a tuple itself is several arguments.
+    """
     if isinstance(batch, (tuple, list)):
         batch = batch[0]
     if device is not None:
         batch = tree_map_only(Tensor, lambda tensor: tensor.to(device), batch)
-    return ((), dict(batch)) if isinstance(batch, Mapping) else ((batch,), {})
+    if isinstance(batch, Mapping):
+        return (), dict(batch)
+    return (tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)), {}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,9 @@ class Paths:
         kept: the codes of the candidates that have a weight.
         codes: the codes of the candidates that run.
         watched: the codes of candidates of weight 0 that run only to tell the gradient of their weight.
+
+    Attributes:
+        scalars: the weights by code; empty if there are none.
     """
 
     def __init__(
@@ -33,11 +35,9 @@ class Paths:
         self.kept = tuple(kept)
         self.codes = tuple(codes)
         self.watched = tuple(watched)
-
-    @cached_property
-    def scalars(self) -> dict[int, Tensor]:
-        """The weights by code; empty if there are none."""
-        return {} if self.weights is None else dict(zip(self.kept, self.weights.unbind(), strict=True))
+        self.scalars: dict[int, Tensor] = {}
+        if weights is not None:
+            self.scalars = dict(zip(self.kept, weights.unbind(), strict=True))
 
 
 def mixture(paths: Paths, run: Callable[[int], Any]) -> Any:
@@ -71,6 +71,15 @@ def _plus(total: Any, output: Any, weight: Tensor) -> Any:
     return tree_map(weighed, output) if total is None else tree_map(add, total, output)
 
 
+class Form(Protocol):
+    """A way to compute the weighted sum of a mixed op."""
+
+    note: str
+
+    def __call__(self, mixed: MixedOp, paths: Paths, x: Tensor) -> Tensor | None:
+        """The weighted sum; None if it has no form for the case."""
+
+
 class MixedOp(nn.Module):
     """Calls the active one of its candidates; while its supernet is relaxed, weighs several of them.
 
@@ -83,6 +92,7 @@ class MixedOp(nn.Module):
         share: one channel in so many goes through the candidates, the others pass by.
         scale: what the output is multiplied with while the supernet is relaxed (the weight of an edge); None: nothing.
         drop: rates of drop-path by the candidates' names, in train mode while the supernet is relaxed.
+        form: a fused form of the weighted sum, which may leave a case to the plain one; None: the plain one.
     """
 
     def __init__(self, names: Sequence[str], candidates: Sequence[nn.Module]) -> None:
@@ -94,6 +104,7 @@ class MixedOp(nn.Module):
         self.share = 1
         self.scale: Tensor | None = None
         self.drop: Mapping[str, float] = {}
+        self.form: Form | None = None
 
     def activate(self, code: int) -> None:
         """Makes the candidate with this code the active one."""
@@ -119,6 +130,10 @@ class MixedOp(nn.Module):
 
     def mix(self, paths: Paths, *args: Any, **kwargs: Any) -> Any:
         """The weighted sum of the paths."""
+        if self.form is not None and len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
+            output = self.form(self, paths, args[0])
+            if output is not None:
+                return output
         return mixture(paths, lambda code: self.run(code, *args, **kwargs))
 
     def run(self, code: int, *args: Any, **kwargs: Any) -> Any:

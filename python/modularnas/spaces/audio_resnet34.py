@@ -40,5 +40,7 @@ def create(
         blocks: of each stage.
         variants: the candidate blocks.
     """
-    model = resnet.network(lambda slot: slot, blocks, channels, num_classes, image_size, width=channels, in_channels=1)
+    model = resnet.network(
+        lambda slot: slot, blocks, channels, num_classes, image_size, width=channels, in_channels=1
+    )
     return model, [rules.slots(variants)], torch.randn(2, 1, image_size, frames or image_size)

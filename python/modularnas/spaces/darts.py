@@ -30,7 +30,25 @@ from modularnas.ops.identity import FactorizedReduce
 from modularnas.spaces.registry import Parts, register
 from modularnas.transform import rules
 
-__all__ = ["DARTS_V1", "DARTS_V2", "OPS", "Genotype", "create", "from_genotype", "genotype", "point"]
+__all__ = [
+    "DARTS_V1",
+    "DARTS_V2",
+    "KINDS",
+    "OPS",
+    "Cell",
+    "Edge",
+    "Genotype",
+    "Node",
+    "by_node",
+    "cell_kinds",
+    "create",
+    "from_genotype",
+    "genotype",
+    "network",
+    "point",
+    "searched",
+    "stride",
+]
 
 #: The candidate ops, by their published names.
 OPS = (
@@ -121,7 +139,9 @@ class Node(nn.Module):
 class Cell(nn.Module):
     """A cell: `(N, c0, H, W)` and `(N, c1, H, W)` to `(N, len(concat) · channels, H, W)`, halved if it reduces."""
 
-    def __init__(self, before: tuple[nn.Module, nn.Module], nodes: Iterable[Node], concat: Sequence[int]) -> None:
+    def __init__(
+        self, before: tuple[nn.Module, nn.Module], nodes: Iterable[nn.Module], concat: Sequence[int]
+    ) -> None:
         super().__init__()
         self.before0, self.before1 = before
         self.nodes = nn.ModuleList(nodes)
@@ -189,19 +209,19 @@ def create(
         stem: "cifar", or "imagenet", which divides height and width by 8.
         ops: the candidate ops, a selection of `OPS`.
     """
-    _check(stem, layers, [(op, 0) for op in ops])
+    unknown = set(ops) - set(OPS)
+    if unknown:
+        raise SpaceError(f"darts is given the ops {sorted(unknown)}; expected some of {list(OPS)}")
 
-    def nodes(kind: str, width: int) -> list[Node]:
-        strides = [2 if kind == "reduce" else 1] * 2 + [1] * N_NODES
-        return [
-            Node(Edge(source, Slot(width, width, strides[source])) for source in range(2 + node))
+    def nodes(kind: str, width: int) -> tuple[list[Node], Sequence[int]]:
+        made = [
+            Node(Edge(source, Slot(width, width, stride(kind, source))) for source in range(2 + node))
             for node in range(N_NODES)
         ]
+        return made, range(2, 2 + N_NODES)
 
-    model = _network(
-        num_classes, channels, layers, stem, lambda kind, width: (nodes(kind, width), range(2, 2 + N_NODES)), False
-    )
-    kinds = _kinds(layers)
+    model = network(num_classes, channels, layers, stem, nodes)
+    kinds = cell_kinds(layers)
 
     def edges(path: str, module: nn.Module) -> str:
         _, cell, _, node, _ = path.split(".")
@@ -213,7 +233,7 @@ def create(
 
     opened = [
         rules.subset(N_KEPT, where="cells.*.edges").named(edges),
-        rules.slots([_candidate(name) for name in ops]).named(op),
+        rules.slots([searched(name) for name in ops]).named(op),
     ]
     return model, opened, torch.randn(2, 3, image_size, image_size)
 
@@ -252,7 +272,7 @@ def point(genotype: Genotype, space: _core.SearchSpace) -> _core.Point:
     """
     values: dict[str, Any] = {}
     for kind in KINDS:
-        for node, kept in enumerate(_by_node(getattr(genotype, kind))):
+        for node, kept in enumerate(by_node(getattr(genotype, kind))):
             if node:
                 values[f"{kind}.{node}.edges"] = tuple(sorted(source for _, source in kept))
             values.update({f"{kind}.{node}.{source}": op for op, source in kept})
@@ -271,7 +291,7 @@ def from_genotype(
     """The network of a genotype that is trained afterwards.
 
     Args:
-        genotype: two cells in the published notation; ops are those of `OPS`.
+        genotype: two cells in the published notation; ops are those of `OPS`, or any of `mn.ops.names()`.
         num_classes: classes.
         channels: channels of the first cells' nodes.
         layers: the number of cells, 3 or more.
@@ -280,61 +300,71 @@ def from_genotype(
             "imagenet"). It then returns a pair of logits; the loss counts the second with weight 0.4.
 
     Raises:
-        SpaceError: for an unknown op or stem.
+        SpaceError: for an unknown stem.
+        RuleError: for an unknown op.
 
     Example:
         >>> net = mn.spaces.darts.from_genotype(mn.spaces.darts.DARTS_V2, channels=4, layers=3)
         >>> net(torch.randn(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """
-    _check(stem, layers, [*genotype.normal, *genotype.reduce])
 
     def nodes(kind: str, width: int) -> tuple[list[Node], Sequence[int]]:
-        def stride(source: int) -> int:
-            return 2 if kind == "reduce" and source < 2 else 1
-
         made = [
-            Node(Edge(source, _op(op, width, stride(source))) for op, source in kept)
-            for kept in _by_node(getattr(genotype, kind))
+            Node(Edge(source, _op(op, width, stride(kind, source))) for op, source in kept)
+            for kept in by_node(getattr(genotype, kind))
         ]
         return made, getattr(genotype, f"{kind}_concat")
 
-    return _network(num_classes, channels, layers, stem, nodes, auxiliary)
+    return network(num_classes, channels, layers, stem, nodes, auxiliary)
 
 
-def _by_node(cell: Sequence[tuple[str, int]]) -> list[Sequence[tuple[str, int]]]:
+def by_node(cell: Sequence[tuple[str, int]]) -> list[Sequence[tuple[str, int]]]:
+    """The edges of each node of a published cell."""
     return [cell[i : i + N_KEPT] for i in range(0, len(cell), N_KEPT)]
 
 
-def _check(stem: str, layers: int, edges: Iterable[tuple[str, int]]) -> None:
-    if stem not in ("cifar", "imagenet"):
-        raise SpaceError(f"darts is given stem={stem!r}; expected 'cifar' or 'imagenet'")
-    if layers < 3:
-        raise SpaceError(f"darts is given layers={layers}; expected 3 or more, as two of them reduce")
-    unknown = {op for op, _ in edges} - set(OPS)
-    if unknown:
-        raise SpaceError(f"darts is given the ops {sorted(unknown)}; expected some of {list(OPS)}")
-
-
-def _kinds(layers: int) -> list[str]:
+def cell_kinds(layers: int) -> list[str]:
+    """The kind of each cell of a network."""
     return ["reduce" if i in (layers // 3, 2 * layers // 3) else "normal" for i in range(layers)]
 
 
-def _network(
+def stride(kind: str, source: int) -> int:
+    """The stride of an edge: a cell that reduces halves its two inputs."""
+    return 2 if kind == "reduce" and source < 2 else 1
+
+
+def network(
     num_classes: int,
     channels: int,
     layers: int,
     stem: str,
-    nodes: Callable[[str, int], tuple[Iterable[Node], Sequence[int]]],
-    auxiliary: bool,
+    nodes: Callable[[str, int], tuple[Iterable[nn.Module], Sequence[int]]],
+    auxiliary: bool = False,
 ) -> Network:
+    """Cells after a stem.
+
+    Args:
+        num_classes: classes.
+        channels: channels of the first cells' nodes; doubled where the picture is halved.
+        layers: the number of cells, 3 or more.
+        stem: "cifar", or "imagenet", which divides height and width by 8.
+        nodes: the nodes of a cell of a kind with some channels, and the numbers of the states that make its output.
+        auxiliary: whether it has the auxiliary head.
+
+    Raises:
+        SpaceError: for an unknown stem or fewer than three cells.
+    """
+    if stem not in ("cifar", "imagenet"):
+        raise SpaceError(f"a network of cells is given stem={stem!r}; expected 'cifar' or 'imagenet'")
+    if layers < 3:
+        raise SpaceError(f"a network of cells is given layers={layers}; expected 3 or more, as two of them reduce")
     width = channels
-    affine = True
     first = (3 * channels, 3 * channels) if stem == "cifar" else (channels, channels)
     before, last = first
     reduced = stem == "imagenet"
     cells, after, head = [], 2 * layers // 3, None
-    for i, kind in enumerate(_kinds(layers)):
+    for i, kind in enumerate(cell_kinds(layers)):
         if kind == "reduce":
             width *= 2
         made, concat = nodes(kind, width)
@@ -351,9 +381,7 @@ def _stem(stem: str, channels: int) -> nn.ModuleList:
     if stem == "cifar":
         return nn.ModuleList([nn.Sequential(*_conv(3, 3 * channels, 3, padding=1))])
     first = nn.Sequential(
-        *_conv(3, channels // 2, 3, stride=2, padding=1),
-        nn.ReLU(),
-        *_conv(channels // 2, channels, 3, stride=2, padding=1),
+        *_conv(3, channels // 2, 3, stride=2, padding=1), nn.ReLU(), *_conv(channels // 2, channels, 3, stride=2, padding=1)
     )
     return nn.ModuleList([first, nn.Sequential(nn.ReLU(), *_conv(channels, channels, 3, stride=2, padding=1))])
 
@@ -386,8 +414,8 @@ def _op(name: str, channels: int, stride: int) -> nn.Module:
     return build(name, Slot(channels, channels, stride))
 
 
-def _candidate(name: str) -> Callable[[Slot], nn.Module]:
-    """An op as it is searched: without scales and shifts, and with a norm after a pool."""
+def searched(name: str) -> Callable[[Slot], nn.Module]:
+    """A candidate: an op as it is searched: without scales and shifts, and with a norm after a pool."""
 
     def candidate(slot: Slot) -> nn.Module:
         op = build(f"{name}_bn" if "pool" in name else name, slot)

@@ -39,6 +39,7 @@ def chain(
     num_classes: int,
     image_size: int,
     last: int = 1280,
+    width: float = 1.0,
 ) -> nn.Sequential:
     """Stem, blocks, a 1 x 1 convolution to `last` channels, and the classifier.
 
@@ -48,18 +49,21 @@ def chain(
         num_classes: classes.
         image_size: height and width of the pictures, in pixels.
         last: channels before the classifier.
+        width: what all channels are multiplied by; `last` only where it is more than 1.
     """
     small = image_size <= SMALL
-    channels = 32
+    stem = channels = _eights(32 * width)
+    last = max(last, _eights(last * width))
     blocks: list[nn.Module] = []
-    for i, (outside, n, stride) in enumerate(stages):
+    for i, (given, n, stride) in enumerate(stages):
+        outside = _eights(given * width)
         for j in range(n):
             keeps = j > 0 or (small and i == len(stages) - 2)
             blocks.append(block(Slot(channels, outside, 1 if keeps else stride)))
             channels = outside
     return nn.Sequential(
         nn.Sequential(
-            nn.Conv2d(3, 32, 3, stride=1 if small else 2, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU6()
+            nn.Conv2d(3, stem, 3, stride=1 if small else 2, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU6()
         ),
         nn.Sequential(*blocks),
         nn.Sequential(nn.Conv2d(channels, last, 1, bias=False), nn.BatchNorm2d(last), nn.ReLU6()),
@@ -93,6 +97,7 @@ def create(
     kernel_sizes: Sequence[int] = (3, 5, 7),
     expansions: Sequence[int] = (3, 6),
     skip: bool = False,
+    width: float = 1.0,
 ) -> Parts:
     """The chain with open blocks.
 
@@ -103,13 +108,14 @@ def create(
         kernel_sizes: of the depthwise convolutions.
         expansions: of the channels inside a block.
         skip: whether blocks that keep the shape may be left out.
+        width: what all channels are multiplied by.
     """
     first = [True]
 
     def block(slot: Slot) -> nn.Module:
         return build("mbconv_k3_e1", slot) if first and first.pop() else slot
 
-    model = chain(_stages(variant), block, num_classes, image_size)
+    model = chain(_stages(variant), block, num_classes, image_size, width=width)
     names = [f"mbconv_k{k}_e{e}" for k in kernel_sizes for e in expansions]
     return model, open_blocks(names, skip=skip), torch.randn(2, 3, image_size, image_size)
 
@@ -126,3 +132,9 @@ def _stages(variant: str) -> Sequence[tuple[int, int, int]]:
     if variant not in STAGES:
         raise SpaceError(f"mobilenet_v2 is given variant={variant!r}; expected one of {list(STAGES)}")
     return STAGES[variant]
+
+
+def _eights(channels: float) -> int:
+    """The nearest multiple of 8, at least 8 and nine tenths of the channels, as in MobileNet's code."""
+    near = max(8, int(channels + 4) // 8 * 8)
+    return near + 8 if near < 0.9 * channels else near

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from modularnas.ops import Slot
+from modularnas.ops import Slot, build
 from modularnas.spaces.registry import Parts, register
 from modularnas.transform import rules
 
@@ -61,6 +61,8 @@ def create(
     blocks: Sequence[int] = (3, 3, 3),
     alpha: float = 48,
     kernel_sizes: Sequence[int] = (3, 5, 7),
+    channels: int = 16,
+    in_channels: int = 3,
 ) -> Parts:
     """The network with open kernels.
 
@@ -70,7 +72,9 @@ def create(
         blocks: of each stage; (18, 18, 18) are the published 110 layers.
         alpha: how many channels all blocks together add.
         kernel_sizes: of each block.
+        channels: of the stem.
+        in_channels: of the pictures.
     """
-    model = network(lambda slot: slot, num_classes, blocks, alpha)
+    model = network(lambda slot: slot, num_classes, blocks, alpha, channels, in_channels)
     names = [f"pyramid_block_{k}x{k}" for k in kernel_sizes]
-    return model, [rules.slots(names)], torch.randn(2, 3, image_size, image_size)
+    return model, [rules.slots(names)], torch.randn(2, in_channels, image_size, image_size)

@@ -99,13 +99,7 @@ def _conv(k: int) -> Callable[[Slot], nn.Module]:
         given = slot.original
         assert isinstance(given, nn.Conv2d)
         return nn.Conv2d(
-            given.in_channels,
-            given.out_channels,
-            k,
-            stride=slot.stride,
-            padding=k // 2,
-            groups=given.groups,
-            bias=False,
+            given.in_channels, given.out_channels, k, stride=slot.stride, padding=k // 2, groups=given.groups, bias=False
         )
 
     conv.__name__ = f"conv_{k}x{k}"

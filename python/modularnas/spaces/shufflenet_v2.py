@@ -64,9 +64,7 @@ def _network(block: Callable[[Slot], nn.Module], num_classes: int, image_size: i
             blocks.append(block(Slot(channels, outside, 2 if j == 0 else 1)))
             channels = outside
     return nn.Sequential(
-        nn.Sequential(
-            nn.Conv2d(3, 16, 3, stride=1 if small else 2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
-        ),
+        nn.Sequential(nn.Conv2d(3, 16, 3, stride=1 if small else 2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()),
         nn.Sequential(*blocks),
         nn.Sequential(*_pointwise(channels, 1024)),
         nn.AdaptiveAvgPool2d(1),

@@ -52,9 +52,7 @@ def network(
         124439808
     """
     size = features // heads
-    layers = [
-        Layer(features, Attention(features, heads, size, causal=True), round(features * ratio)) for _ in range(depth)
-    ]
+    layers = [Layer(features, Attention(features, heads, size, causal=True), round(features * ratio)) for _ in range(depth)]
     return LanguageModel(vocabulary, length, features, nn.Sequential(*layers))
 
 

@@ -4,7 +4,7 @@ A strategy comes into a training loop in three ways: `supernet.sampling(name)` l
 every forward takes the next path; `strategy.step(supernet, loss_fn, batch)` fills the gradients of a whole step;
 `callback` of `lightning` and `hugging_face` do it for those trainers. The optimizer, its schedule, mixed precision,
 clipping and averaging stay the user's. The room knows a supernet by what it can do, and no transformation; one strategy
-is one file (copy `single_path.py`).
+is one file (copy `single_path.py`). `fit` trains a plain network, for whoever has no loop of their own.
 """
 
 from modularnas.train import hugging_face, lightning
@@ -12,6 +12,7 @@ from modularnas.train.alternating import Alternating
 from modularnas.train.attentive import Attentive
 from modularnas.train.distillation import soft_cross_entropy
 from modularnas.train.fair import FairNAS
+from modularnas.train.fit import Fit, fit, measure
 from modularnas.train.progressive import ProgressiveShrinking, ShrinkingStage, shrinking_stages
 from modularnas.train.sandwich import Sandwich
 from modularnas.train.single_path import SinglePath
@@ -24,6 +25,7 @@ __all__ = [
     "Alternating",
     "Attentive",
     "FairNAS",
+    "Fit",
     "ProgressiveShrinking",
     "Sandwich",
     "ShrinkingStage",
@@ -31,8 +33,10 @@ __all__ = [
     "Strategy",
     "WarmUp",
     "WeightsOnly",
+    "fit",
     "hugging_face",
     "lightning",
+    "measure",
     "shrinking_stages",
     "soft_cross_entropy",
 ]

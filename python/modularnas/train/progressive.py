@@ -154,7 +154,7 @@ class ProgressiveShrinking(Strategy):
         """The user's loss and, once something is open, the distance to the teacher."""
         if self._soft is None or self.distance is None:
             return loss_fn(supernet, batch)
-        with captured(unwrapped(supernet)) as outputs:
+        with captured(supernet) as outputs:
             loss = loss_fn(supernet, batch)
         return loss + self.weight * self.distance(logits(outputs), self._soft)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from modularnas.train.distillation import Distance, captured, logits, soft_cross_entropy
-from modularnas.train.strategy import LossFunction, Strategy, largest, smallest, unwrapped
+from modularnas.train.strategy import LossFunction, Strategy, largest, smallest
 
 __all__ = ["Sandwich"]
 
@@ -60,7 +60,7 @@ class Sandwich(Strategy):
         """The user's loss for the largest network, the distance to its outputs for the others."""
         if self.distance is None:
             return loss_fn(supernet, batch)
-        with captured(unwrapped(supernet)) as outputs:
+        with captured(supernet) as outputs:
             loss = loss_fn(supernet, batch)
         if turn == 0:
             self._teacher = logits(outputs).detach()

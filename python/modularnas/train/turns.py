@@ -44,7 +44,9 @@ class Turns:
     def end(self) -> None:
         """Training ended."""
         if self.supernet is not None:
+            step = self.supernet._step
             self.supernet.sampling(None)
+            self.supernet._step = step  # for a checkpoint that is written now
 
 
 def _found(model: nn.Module) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -16,9 +15,11 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 from modularnas import _core
 from modularnas.errors import NetworkError, RuleError
 from modularnas.nn import Chosen, Cut, Elastic, MaskedMixedOp, MaskedNorm, MaskedSkippable, MixedOp, Skippable, elastic
+from modularnas.nn.fuse import fuse as fuse_forms
 from modularnas.ops.registry import Build
 from modularnas.ops.slot import Slot
 from modularnas.train.strategy import settled
+from modularnas.transform.duplicate import duplicate
 from modularnas.transform.rules.rule import Rule
 from modularnas.transform.supernet import Supernet
 from modularnas.transform.trace import Call, Example, Trace, call_arguments, evaluating, on_meta, trace
@@ -33,6 +34,7 @@ def rewrite(
     example: Example,
     inplace: bool = False,
     mode: Literal["sliced", "masked"] = "sliced",
+    fuse: bool = True,
 ) -> Supernet:
     """Rewrites a model into a supernet that holds every choice of the rules, sharing weights.
 
@@ -46,6 +48,8 @@ def rewrite(
         mode: `"sliced"`: a sub-network takes only its own time. `"masked"`: everything has one shape, so
             `torch.compile` makes one graph for all points, each taking the time of the largest; what cannot be masked
             (a size that the model's forward reads from a shape) stays closed and is reported.
+        fuse: whether weighted sums of candidates (`supernet.relax`) take fused forms: equal to rounding, in fewer
+            calls and less memory; `supernet.report()` says which.
 
     Returns:
         A module called like the model, trained like the model. Its `original_point` gives the model's own outputs.
@@ -84,15 +88,23 @@ def rewrite(
         if rule.candidates is not None
         for path in data["targets"]
     }
-    # In a copy first, so that a given model is changed only by what works.
-    tensors = [*model.parameters(), *model.buffers()] if inplace else []
+    verified = any(action["action"] in VERIFIED for action in plan.actions)
     while True:
+        grown = _grown(model, plan)
+        if inplace and not verified:
+            break
+        # In a copy first, so that a given model is changed only by what works.
+        tensors = [*model.parameters(), *model.buffers()] if inplace else []
         memo = {id(tensor): tensor for tensor in tensors}
-        supernet = _supernet(copy.deepcopy(model, memo), plan, builds, traced, mode)
+        memo |= {id(model.get_parameter(path)): weight for path, weight in grown.items()}
+        supernet = _supernet(duplicate(model, memo), plan, builds, traced, mode, fuse)
         refused = _refused(supernet, plan, traced, args, kwargs)
         if not refused:
-            return _supernet(model, plan, builds, traced, mode) if inplace else supernet
+            if not inplace:
+                return supernet
+            break
         plan = plan.without(refused)
+    return _supernet(model, plan, builds, traced, mode, fuse, grown)
 
 
 #: Decisions that the user's own forward may not allow; each is tried before it is kept.
@@ -100,25 +112,36 @@ VERIFIED = ("width", "depth", "subset")
 
 
 def _supernet(
-    model: nn.Module, plan: _core.RewritePlan, builds: dict[str, dict[str, Build | None]], traced: Trace, mode: str
+    model: nn.Module,
+    plan: _core.RewritePlan,
+    builds: dict[str, dict[str, Build | None]],
+    traced: Trace,
+    mode: str,
+    fuse: bool,
+    grown: Mapping[str, nn.Parameter] | None = None,
 ) -> Supernet:
-    """Puts into a model, in place, what a plan opens."""
+    """Puts into a model, in place, what a plan opens; a copy has its larger weights already."""
     _check_conditions(plan, traced)
     order = {path: model.get_submodule(path) for path in traced.calls}
     # Built before anything is put in place, so that a candidate that contains the replaced class is not opened itself,
     # and a failure leaves an in-place model as it was.
     switches: list[list[tuple[Any, Sequence[Any]]]] = [[] for _ in plan.space.decisions]
     costs: dict[str, dict[str, dict[str, int]]] = {}
+    known: dict[Any, dict[str, int]] = {}
+    fusable: list[MixedOp] = []
     placed: dict[nn.Module, nn.Module] = {}
     for action in plan.actions:
         path = action["path"]
         if action["action"] == "choice":
             given = model.get_submodule(path)
-            mixed, costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced, mode)
+            mixed, costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced, known, mode)
             mixed.train(given.training)
             placed[given] = mixed
+            if all(isinstance(call.output, Tensor) for call in traced.calls[path]):
+                fusable.append(mixed)
             switches[action["decision"]].append((mixed, range(len(action["candidates"]))))
-    _grow(model, plan)
+    for path, weight in (grown or {}).items():
+        model.get_submodule(path.rpartition(".")[0]).weight = weight
     parts = _make_elastic(model, plan, mode)
     for action in plan.actions:
         if action["action"] == "subset":
@@ -146,7 +169,8 @@ def _supernet(
     for given in reversed([module for module in model.modules() if module in placed]):
         model = _put(model, given, placed[given])
     inside = _inside(switches, parts) if mode == "masked" else []
-    return Supernet(model, plan, switches, parts, costs, mode=mode, inside=inside, order=order)
+    shared = fuse_forms(fusable) if fuse and mode == "sliced" else None
+    return Supernet(model, plan, switches, parts, costs, mode=mode, inside=inside, order=order, shared=shared)
 
 
 def _inside(
@@ -316,7 +340,13 @@ def _check_conditions(plan: _core.RewritePlan, traced: Trace) -> None:
 
 
 def _mixed_op(
-    model: nn.Module, path: str, names: list[str], builds: dict[str, Build | None], traced: Trace, mode: str
+    model: nn.Module,
+    path: str,
+    names: list[str],
+    builds: dict[str, Build | None],
+    traced: Trace,
+    known: dict[Any, dict[str, int]],
+    mode: str,
 ) -> tuple[MixedOp, dict[str, dict[str, int]]]:
     given = model.get_submodule(path)
     calls = traced.calls.get(path)
@@ -346,7 +376,11 @@ def _mixed_op(
                 f"candidate '{name}' of '{path}' is a {type(candidate).__name__}; expected a torch.nn.Module"
             )
         candidate = candidate.to(device=device, dtype=dtype)
-        costs[name] = _fit(candidate, f"candidate '{name}' of '{path}'", calls, device)
+        # What a placeholder of the same shape was given before fits here too, at the same cost.
+        alike = None if slot._given else (build, str(slot), slot.bias, str([(c.args, c.kwargs) for c in calls]))
+        costs[name] = known.get(alike) or _fit(candidate, f"candidate '{name}' of '{path}'", calls, device)
+        if alike is not None:
+            known[alike] = costs[name]
         modules.append(candidate)
     return (MaskedMixedOp if mode == "masked" else MixedOp)(names, modules), costs
 
@@ -441,13 +475,14 @@ def _place(given: nn.Module, model: nn.Module) -> tuple[torch.device, torch.dtyp
     return (tensors[0].device, tensors[0].dtype) if tensors else (torch.device("cpu"), torch.get_default_dtype())
 
 
-def _grow(model: nn.Module, plan: _core.RewritePlan) -> None:
-    """Surrounds the kernels that the plan makes elastic, up to their largest size."""
+def _grown(model: nn.Module, plan: _core.RewritePlan) -> dict[str, nn.Parameter]:
+    """By path, what takes the place of kernels that the plan makes elastic: zeros around them up to the largest."""
     paths = [_weight(action["path"]) for action in plan.actions if action["action"] == "kernel"]
     weights: dict[str, Tensor] = {path: model.get_parameter(path) for path in paths}
-    for path, weight in plan.grow(weights).items():
-        module = model.get_submodule(path.rpartition(".")[0])
-        module.weight = nn.Parameter(weight.contiguous(), requires_grad=weights[path].requires_grad)
+    return {
+        path: nn.Parameter(weight.contiguous(), requires_grad=weights[path].requires_grad)
+        for path, weight in plan.grow(weights).items()
+    }
 
 
 def _weight(path: str) -> str:

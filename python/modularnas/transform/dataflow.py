@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -35,16 +37,16 @@ class DataFlow(TorchDispatchMode):
 
     Args:
         paths: the path of each node.
-        fake: whether tensors are fake ones, so that of an operator only shapes matter.
+        mode: the mode of fake tensors, of which only shapes matter; None: tensors are real.
 
     Attributes:
         running: the nodes (by index) that are running, outermost first.
     """
 
-    def __init__(self, paths: Sequence[str], *, fake: bool) -> None:
+    def __init__(self, paths: Sequence[str], mode: FakeTensorMode | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.paths = paths
-        self.fake = fake
+        self.mode = mode
         self.running: list[int] = []
         self.tensors: list[list[int]] = []
         self.operators: list[str] = []
@@ -81,7 +83,7 @@ class DataFlow(TorchDispatchMode):
     def enter(self, node: int, inputs: Any) -> None:
         """A module starts."""
         self.running.append(node)
-        tensors = [self.register(t) for t in tree_leaves(inputs) if isinstance(t, Tensor)]
+        tensors = [self.register(t) for t in _tensors(inputs)]
         call = {"node": node, "inputs": tensors, "outputs": [], "residual": False}
         self.calls.append(call)
         self._open_calls.append(call)
@@ -89,7 +91,7 @@ class DataFlow(TorchDispatchMode):
     def leave(self, output: Any, is_leaf: bool) -> None:
         """The module that started last ends."""
         call = self._open_calls.pop()
-        tensors = [t for t in tree_leaves(output) if isinstance(t, Tensor)]
+        tensors = _tensors(output)
         call["outputs"] = [self.register(t) for t in tensors]
         if is_leaf:
             for index, tensor in zip(call["outputs"], tensors, strict=True):
@@ -122,10 +124,10 @@ class DataFlow(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         packet = func._overloadpacket
-        if self.fake and packet is aten.native_batch_norm:
-            # Torch finds this shape by a decomposition that takes longer than all other operators together.
-            out = tuple(torch.empty_like(args[0]) if i == 0 else args[0].new_empty(0) for i in range(3))
-        else:
+        out = None
+        if self.mode is not None and (shapes := SHAPES.get(packet)) is not None:
+            out = shapes(self, func, args, kwargs)
+        if out is None:
             out = func(*args, **kwargs)
         rule = RULES.get(packet)
         if rule is None:
@@ -177,6 +179,15 @@ class DataFlow(TorchDispatchMode):
 
 
 def _tensors(values: Any) -> list[Tensor]:
+    if isinstance(values, Tensor):
+        return [values]
+    kind = type(values)
+    if kind is tuple or kind is list:
+        return [tensor for value in values for tensor in _tensors(value)]
+    if kind is dict:
+        return [tensor for value in values.values() for tensor in _tensors(value)]
+    if values is None or kind in (int, float, bool, str):
+        return []
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
@@ -327,10 +338,10 @@ def _attention(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> N
     result, *rest = _tensors(out)
     outputs = [(result, [b, h, q, f]), *((t, [WHOLE] * t.dim()) for t in rest)]
     flow.align(func, inputs, outputs)
-    if func._overloadpacket in flop_registry:
-        first, second, third = (flow.register(t) for t in (query, key, value))
-        for deep in ([first, 3], [third, 3]):
-            flow.item(MACS, [[first, 0], [first, 1], [first, 2], [second, 2], deep])
+    # Torch's counter sees only some of these operators; all do the same two products.
+    first, second, third = (flow.register(t) for t in (query, key, value))
+    for deep in ([first, 3], [third, 3]):
+        flow.item(MACS, [[first, 0], [first, 1], [first, 2], [second, 2], deep])
 
 
 def _batch_norm(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
@@ -661,6 +672,65 @@ def _table() -> dict[Any, Rule]:
 
 #: What each operator does; operators tagged as pointwise need no entry.
 RULES: dict[Any, Rule] = _table()
+
+
+# What the operators that most of a network is made of return on fake tensors, in the plain case. Torch finds these
+# shapes by decompositions that take longer than all the rest of a trace. None: torch is asked, and says what is wrong.
+
+
+def _made(flow: DataFlow, like: Tensor, shape: Sequence[int]) -> Tensor:
+    with no_dispatch():
+        return FakeTensor(flow.mode, torch.empty(shape, dtype=like.dtype, device="meta"), like.device)
+
+
+def _plain_fake(tensor: Any) -> bool:
+    return isinstance(tensor, FakeTensor) and tensor.is_contiguous()
+
+
+def _convolution_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    x, weight, _, stride, padding, dilation, transposed, _, groups = args
+    size, kernel = x.shape, weight.shape
+    if transposed or len(size) != len(kernel) or size[1] != kernel[1] * groups or kernel[0] % groups:
+        return None
+    if x.dtype != weight.dtype or not _plain_fake(x) or not weight.is_contiguous():
+        return None
+    shape = [size[0], kernel[0]]
+    for i in range(len(size) - 2):
+        s, p, d = (values[i if len(values) > 1 else 0] for values in (stride, padding, dilation))
+        shape.append((size[2 + i] + 2 * p - d * (kernel[2 + i] - 1) - 1) // s + 1)
+    return _made(flow, x, shape) if min(shape) > 0 else None
+
+
+def _batch_norm_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    x = args[0]
+    if not _plain_fake(x):
+        return tuple(torch.empty_like(x) if i == 0 else x.new_empty(0) for i in range(3))
+    return _made(flow, x, x.shape), _made(flow, x, (0,)), _made(flow, x, (0,))
+
+
+def _same_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    x, rest = args[0], args[1:]
+    if kwargs or not _plain_fake(x) or not x.is_floating_point():
+        return None
+    for other in rest:
+        if isinstance(other, Tensor) and not (
+            _plain_fake(other) and other.shape == x.shape and other.dtype == x.dtype and other.device == x.device
+        ):
+            return None
+    return x if func._schema.is_mutable else _made(flow, x, x.shape)
+
+
+SHAPES: dict[Any, Callable[[DataFlow, Any, tuple[Any, ...], dict[str, Any]], Any]] = {
+    aten.convolution: _convolution_shape,
+    aten.native_batch_norm: _batch_norm_shape,
+    **{
+        getattr(aten, name): _same_shape
+        for name in (
+            "relu relu_ hardtanh hardtanh_ relu6 silu silu_ hardswish hardswish_ hardsigmoid hardsigmoid_ gelu "
+            "sigmoid sigmoid_ add add_ mul"
+        ).split()
+    },
+}
 
 
 def holder_names(module: nn.Module) -> list[tuple[str, Tensor, bool]]:

@@ -160,4 +160,11 @@ def _plain(net: nn.Module) -> nn.Module:
 def _graph(module: nn.Module) -> fx.GraphModule:
     graph = untyped(OneLevelTracer().trace(module))
     graph._tracer_cls = None  # which a pickle would name
-    return fx.GraphModule(module, graph, type(module).__name__)
+    made = fx.GraphModule(module, graph, type(module).__name__)
+    for path, part in made.named_modules():
+        # What held the modules is a bare one now.
+        given = module.get_submodule(path)
+        if type(part) is nn.Module and type(given) in (nn.ModuleList, nn.ModuleDict):
+            part._modules = {name: part._modules.get(name, child) for name, child in given._modules.items()}
+            part.__class__ = type(given)
+    return made

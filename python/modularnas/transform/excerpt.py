@@ -16,6 +16,7 @@ import inspect
 import math
 import sys
 import textwrap
+import types
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import CodeType, FunctionType
@@ -30,6 +31,7 @@ __all__ = ["ALONE", "Excerpts", "asks_whether_it_trains", "torch_class"]
 
 #: What a reader of the source has: torch, and the library of Python.
 ALONE = frozenset({"torch", *sys.stdlib_module_names}) - {"__main__"}
+_NOISE = "_log_api_usage_once"
 #: Attributes that every module has, and what torch's machinery adds.
 _INTERNAL = frozenset({*vars(nn.Module()), "training"})
 
@@ -48,12 +50,13 @@ class Excerpts:
         self._taken = set(taken)
         self._names: dict[int, str] = {}
         self._constants: dict[str, str] = {}
+        self._read: set[str] = set()
         self._kept: list[Any] = []  # an id is unique only while its object lives
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """Takes back what was imported and copied for something that could not be written in the end."""
-        parts = (self.imports, self.definitions, self._taken, self._names, self._constants)
+        parts = (self.imports, self.definitions, self._taken, self._names, self._constants, self._read)
         before = [part.copy() for part in parts]
         try:
             yield
@@ -89,6 +92,8 @@ class Excerpts:
             outer, _, rest = qualified.partition(".")
             name = self._import(_from(home, outer), home, outer, outer)
             return f"{name}.{rest}" if rest else name
+        if wanted in vars(types) and vars(types)[wanted] is value:
+            return self._import(value, "types", wanted, wanted)
         if isinstance(value, (FunctionType, type)):
             return self._copy(value)
         raise ExportError(f"{_described(value)} is neither torch's nor Python's, and no function or class")
@@ -128,7 +133,7 @@ class Excerpts:
         own = [c for c in cls.__mro__[: cls.__mro__.index(base)] if c is not object]
         methods: dict[str, str] = {}
         attributes: dict[str, str] = {}
-        wanted = ["forward"]
+        wanted = ["forward", *self.called_from_outside(module)]
         while wanted:
             name = wanted.pop()
             if name in methods or name in attributes or name in _INTERNAL or _is_part(module, name):
@@ -154,11 +159,18 @@ class Excerpts:
             kind = "" if function is member else f"@{type(member).__name__}\n"
             methods[name] = kind + self._source(function, function.__name__)
             wanted.extend(called)
+            self._read |= called
         for name in vars(module).keys() - attributes.keys() - _INTERNAL if base is not nn.Module else ():
             # What methods of torch's read of a module is not known, so it gets everything that is plain.
             with suppress(ExportError):
                 attributes[name] = self.expression(vars(module)[name], name)
         return "\n\n".join(methods[name] for name in sorted(methods)), base, dict(sorted(attributes.items()))
+
+    def called_from_outside(self, module: nn.Module) -> list[str]:
+        """Methods of a module that what was copied so far may call."""
+        own = [c for c in type(module).__mro__ if not torch_class(c) and c is not object]
+        methods = {name for c in own for name, member in vars(c).items() if isinstance(member, FunctionType)}
+        return sorted(name for name in (methods & self._read) - {"forward"} if not hasattr(nn.Module, name))
 
     def _import(self, value: Any, home: str, attribute: str | None, wanted: str) -> str:
         if home.partition(".")[0] not in ALONE:
@@ -193,8 +205,7 @@ class Excerpts:
         """The source of a function or class under a name; what it names is imported or copied."""
         if getattr(value, "__wrapped__", None) is not None:
             raise ExportError(f"{_described(value)} is wrapped by a decorator")
-        code = getattr(value, "__code__", None)
-        if code is not None and set(code.co_freevars) - {"__class__"}:
+        if isinstance(value, FunctionType) and set(value.__code__.co_freevars) - {"__class__"}:
             raise ExportError(f"{_described(value)} closes over variables")
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(value)))
@@ -205,6 +216,7 @@ class Excerpts:
             raise ExportError(f"{_described(value)} is no plain definition")
         # Whatever decorated it gave it back as it was, or it would be another object.
         definition.decorator_list = []
+        _Silent().visit(definition)
         for node in ast.walk(definition):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 node.returns = None
@@ -267,6 +279,21 @@ def literal(value: Any) -> str | None:
             return f"[{', '.join(texts)}]"
         return f"{{{', '.join(texts)}}}" if texts else "set()"
     return None
+
+
+class _Silent(ast.NodeTransformer):
+    """Takes out calls that only tell a library's authors what is used."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        """Statements that are such a call."""
+        call = node.value
+        noise = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == _NOISE
+        return None if noise else node
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        """Conditions of nothing else."""
+        self.generic_visit(node)
+        return node if node.body or node.orelse else None
 
 
 class _Renamed(ast.NodeTransformer):

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -45,10 +46,14 @@ spec = importlib.util.spec_from_file_location("model", folder + "/model.py")
 model = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(model)
 case = torch.load(case, weights_only=False)
-from torch.utils._pytree import tree_leaves
+def tensors(value):
+    if isinstance(value, torch.Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return [leaf for part in parts for leaf in tensors(part)]
+
 with torch.no_grad():
-    out = model.load()(*case["args"], **case["kwargs"])
-leaves = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+    leaves = tensors(model.load()(*case["args"], **case["kwargs"]))
 assert len(leaves) == len(case["out"]), f"{len(leaves)} tensors instead of {len(case['out'])}"
 for found, expected in zip(leaves, case["out"]):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -99,7 +104,7 @@ def export(
         raise ExportError("export is given a supernet; derive the network of a point first: mn.derive(supernet, point)")
     if not isinstance(net, nn.Module):
         raise ExportError(f"export is given a {type(net).__name__}; expected a torch.nn.Module")
-    if form not in (None, *FORMS):
+    if form not in (None, "source", "program"):
         raise ExportError(f"export is given form={form!r}; expected 'source', 'program' or None")
     formats = (formats,) if isinstance(formats, str) else tuple(formats)
     if not set(formats) <= {"onnx", "torch"}:
@@ -114,7 +119,6 @@ def export(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:
         temporary = Path(made)
-        _write_weights(net, temporary / "weights.safetensors")
         written, reason = _write(case, temporary, form)
         if formats:
             program = program_of(net, args, kwargs)
@@ -145,30 +149,39 @@ class _Case(NamedTuple):
 def _write(case: _Case, folder: Path, form: str | None) -> tuple[str, str | None]:
     """Writes `model.py` in the first form that comes back equal; which one, and why none before it."""
     reasons: list[str] = []
-    for written in FORMS if form is None else (form,):
-        reason = "; ".join(reasons) or None
-        try:
-            FORMS[written](case, folder, reason)
-            _prove(folder, case)
-            return written, reason
-        except ExportError as error:
-            reasons.append(str(error))
-    raise ExportError("; ".join(reasons))
+    for written, write in FORMS:
+        if form in (None, written):
+            reason = "; ".join(dict.fromkeys(reasons)) or None
+            try:
+                write(case, folder, reason)
+                _prove(folder, case)
+                return written, None if written == "source" else reason
+            except ExportError as error:
+                reasons.append(str(error))
+    raise ExportError("; ".join(dict.fromkeys(reasons)))
 
 
-def _write_source(case: _Case, folder: Path, reason: str | None) -> None:
-    (folder / "model.py").write_text(write_source(case.net, _title(case.net), case.given), encoding="utf-8")
+def _write_source(case: _Case, folder: Path, reason: str | None, *, copied: bool = False) -> None:
+    source, besides = write_source(case.net, _title(case.net), case.given, copied=copied)
+    _write_weights({**case.net.state_dict(), **besides}, folder / "weights.safetensors")
+    (folder / "model.py").write_text(source, encoding="utf-8")
 
 
 def _write_program(case: _Case, folder: Path, reason: str | None) -> None:
+    _write_weights(case.net.state_dict(), folder / "weights.safetensors")
     save_program(program_of(case.net, case.args, case.kwargs), folder / "program.pt2", weights=False)
     because = " ".join((reason or "a program was asked for").split()).replace("\\", "/").replace('"', "'")
     text = PROGRAM_SOURCE.format(title=_title(case.net), reason=because, dtypes=DTYPES, read=READ)
     (folder / "model.py").write_text(text, encoding="utf-8")
 
 
-#: How `model.py` can be written, in the order of preference.
-FORMS: dict[str, Callable[[_Case, Path, str | None], None]] = {"source": _write_source, "program": _write_program}
+#: How `model.py` can be written, in the order of preference. A trace takes what it cannot see as given (whether an
+#: argument is a list, say), which shows when it is proved; then forwards are copied.
+FORMS: list[tuple[str, Callable[[_Case, Path, str | None], None]]] = [
+    ("source", _write_source),
+    ("source", partial(_write_source, copied=True)),
+    ("program", _write_program),
+]
 #: Everything that an export may put into a folder.
 FILES = ("model.py", "weights.safetensors", "architecture.json", "program.pt2", "model.onnx", "model.onnx.data")
 
@@ -229,9 +242,9 @@ def _run(net: nn.Module, args: Any, kwargs: Any) -> tuple[dict[str, dict[str, An
     return given, out
 
 
-def _write_weights(net: nn.Module, path: Path) -> None:
+def _write_weights(state: dict[str, Tensor], path: Path) -> None:
     tensors = []
-    for name, tensor in net.state_dict().items():
+    for name, tensor in state.items():
         if tensor.dtype not in _DTYPES:
             raise ExportError(f"'{name}' is of {tensor.dtype}, which safetensors does not know")
         flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)

@@ -97,7 +97,7 @@ def program_of(net: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
                 # A size of 1 would be taken as a constant.
                 more = tree_map(_twice, (args, kwargs))
                 bound = inspect.signature(net.forward).bind(*more[0], **more[1]).arguments
-                open_sizes = tree_map(lambda leaf: _open(leaf), dict(bound))
+                open_sizes = tree_map(_open, dict(bound))
                 return torch.export.export(net, *more, dynamic_shapes=open_sizes)
             except Exception:
                 return torch.export.export(net, args, kwargs)
@@ -159,7 +159,10 @@ def _twice(leaf: Any) -> Any:
 
 
 def _open(leaf: Any) -> Any:
-    return dict.fromkeys(range(leaf.dim()), Dim.AUTO) if isinstance(leaf, Tensor) else None
+    """The batch, and every size of what holds indices: a length in pictures takes minutes to follow."""
+    if not isinstance(leaf, Tensor):
+        return None
+    return dict.fromkeys(range(min(leaf.dim(), 1) if leaf.is_floating_point() else leaf.dim()), Dim.AUTO)
 
 
 @contextmanager

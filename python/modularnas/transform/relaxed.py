@@ -74,7 +74,7 @@ class Relaxed:
         drop: rates of drop-path by candidate; may be changed at any time.
         shift: by decision, what is added to the weights of its candidates (a perturbation); may be changed at any time.
         drawn: the point of the last forward, if its relaxation draws single paths.
-        step: forwards in train mode so far; with the seed it gives the randomness.
+        step: draws so far; with the seed it gives the randomness.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Relaxed:
     def modules(self, name: str) -> list[Any]:
         """The modules that obey a decision: mixed ops, blocks that may be left out, or elastic ones."""
         supernet, decision = self.supernet, self._index[name]
-        found = [module for module, _ in supernet._obeying(decision)]
+        found = [module for module, _ in supernet._switches[decision]]
         return found or [supernet._parts[path] for path in supernet._cut_by[decision]]
 
     def parameters(self) -> dict[str, Tensor]:
@@ -168,7 +168,7 @@ class Relaxed:
                     module.activate(codes)
                     self._masks[name] = _kernel_masks(module, self._index[name], codes, len(self._labels[name]))
         for name in self.edges:
-            for module, _ in supernet._obeying(self._index[name]):
+            for module, _ in supernet._switches[self._index[name]]:
                 module.keep_all()
         for parameter in (*supernet.alpha.values(), *supernet.edge_alpha.values()):
             parameter.requires_grad_(True)
@@ -219,7 +219,7 @@ class Relaxed:
         """Gives every module its weights for one forward."""
         supernet = self.supernet
         generator = None
-        if supernet.training:
+        if supernet.training and self.relaxation.draws:
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.step) % 2**63)
             self.step += 1
         groups: dict[int, list[str]] = {}
@@ -256,7 +256,7 @@ class Relaxed:
             for mixed in self.modules(name):
                 mixed.paths = paths
         elif kind == "depth":
-            for block, present in self.supernet._obeying(self._index[name]):
+            for block, present in self.supernet._switches[self._index[name]]:
                 block.paths = _presence(paths, present)
         else:
             for conv in self.modules(name):

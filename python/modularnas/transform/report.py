@@ -11,12 +11,15 @@ if TYPE_CHECKING:
 __all__ = ["Report"]
 
 
+_PLAIN = "candidates run one by one when relaxed: fuse=False, or the place gives other than one tensor"
+
+
 class Report:
     """What varies in a supernet. `str(report)` is text; a notebook shows a table.
 
     Attributes:
-        rows: (module path, class, "searchable" | "coupled" | "fixed", choices, with whom, or reason), in the order of
-            the modules.
+        rows: (module path, class, state, text), in the order of the modules: "searchable" with the choices, "coupled"
+            with whom, "fixed" with the reason, "fused" or "plain" with how candidates are summed when relaxed.
         n_decisions: the number of decisions.
         size: the number of points.
     """
@@ -26,6 +29,7 @@ class Report:
         classes = {record["path"]: record["class"] for record in plan.modules}
         order = {path: i for i, path in enumerate(classes)}
         rows = []
+        places = [iter([module for module, _ in switch]) for switch in supernet._switches]
         for action in plan.actions:
             decision = plan.space.decisions[action["decision"]]
             choices = ", ".join(map(str, decision.choices))
@@ -40,6 +44,10 @@ class Report:
             for path, present in action.get("blocks", ()):
                 if not all(present):
                     rows.append((path, classes[path], "searchable", f"may be left out: {decision.name}"))
+            if action["action"] == "choice":
+                mixed = next(places[action["decision"]])
+                state, note = ("fused", mixed.form.note) if mixed.form is not None else ("plain", _PLAIN)
+                rows.append((action["path"], classes[action["path"]], state, note))
         for fixed in plan.fixed:
             rows.append((fixed["path"], classes[fixed["path"]], "fixed", f"{fixed['rule']}: {fixed['reason']}"))
         self.rows = sorted(rows, key=lambda row: order[row[0]])

@@ -86,7 +86,7 @@ def load(weights=None):
     """The trained network, in eval mode."""
     net = build()
     tensors = read_safetensors(weights or pathlib.Path(__file__).with_name("weights.safetensors"))
-    net.load_state_dict(tensors, assign=True)
+{besides}    net.load_state_dict(tensors, assign=True)
 {ties}    return net.eval()
 '''
 
@@ -98,36 +98,48 @@ _FX_NAMES = {
     "device": "from torch import device",
 }
 _TAKEN = {"torch", "nn", "json", "pathlib", "Block", "DTYPES", "build", "load", "read_safetensors", "net", *_FX_NAMES}
+#: Constants of more elements stand in the file of the weights.
+_LEGIBLE = 64
 #: Constructor arguments that only say where or how a layer was first filled.
 _IGNORED = {"self", "device", "dtype", "_weight", "_freeze", "args", "kwargs"}
 _RNN = ["input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size"]
 
 
-def write_source(net: nn.Module, title: str, given: dict[str, dict[str, Any]]) -> str:
-    """The source of a module whose `load()` gives the network.
+def write_source(
+    net: nn.Module, title: str, given: dict[str, dict[str, Any]], *, copied: bool = False
+) -> tuple[str, dict[str, Tensor]]:
+    """The source of a module whose `load()` gives the network, and the tensors that it needs besides the state dict.
 
     Args:
         net: the network, in eval mode.
         title: the first line of the docstring.
         given: for each path, the non-tensor arguments that its forward gets, by name.
+        copied: whether to copy forwards rather than to trace them.
 
     Raises:
         ExportError: naming the module that cannot be written.
     """
-    writer = _Writer(given)
+    writer = _Writer(given, copied)
     expression = writer.module(net, "", 1)
     ties = "".join(f"    {line}\n" for line in writer.ties(net))
     header = HEADER.format(
         title=title, dtypes=DTYPES, imports="".join(f"{line}\n" for line in sorted(writer.excerpts.imports))
     )
-    copied = "".join(f"\n{source}\n\n" for source in writer.excerpts.definitions.values())
+    definitions = "".join(f"\n{source}\n\n" for source in writer.excerpts.definitions.values())
     body = f"    return {expression}\n"
-    return header + copied + "".join(writer.classes) + FOOTER.format(body=body, read=READ, ties=ties)
+    besides = "".join(
+        f"    {_access(path.rpartition('.')[0])}._buffers[{path.rpartition('.')[2]!r}] = tensors.pop({path!r})\n"
+        for path in writer.besides
+    )
+    footer = FOOTER.format(body=body, read=READ, besides=besides, ties=ties)
+    return header + definitions + "".join(writer.classes) + footer, writer.besides
 
 
 class _Writer:
-    def __init__(self, given: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, given: dict[str, dict[str, Any]], copied: bool) -> None:
         self.given = given
+        self.copied = copied
+        self.besides: dict[str, Tensor] = {}
         self.excerpts = Excerpts(_TAKEN)
         self.classes: list[str] = []
         self.names: dict[tuple[str, str, str], str] = {}
@@ -183,7 +195,9 @@ class _Writer:
             if buffer is None:
                 parts.append((key, "None"))
             elif key in module._non_persistent_buffers_set or key in constants:
-                parts.append((key, f"nn.Buffer({_literal(buffer, path)}, persistent=False)"))
+                parts.append(
+                    (key, f"nn.Buffer({self._constant(buffer, f'{path}.{key}' if path else key)}, persistent=False)")
+                )
             else:
                 parts.append((key, f"nn.Buffer({_empty(buffer)})"))
         parts += attributes.items()
@@ -198,6 +212,13 @@ class _Writer:
             inner = f"{indent}**{{\n{items}{indent}}},\n"
         return f"{name}(\n{inner}{end})"
 
+    def _constant(self, tensor: Tensor, path: str) -> str:
+        if tensor.numel() > _LEGIBLE:
+            self.besides[path] = tensor
+            return _empty(tensor)
+        source = f"torch.tensor({tensor.tolist()!r}, dtype={tensor.dtype})"
+        return source.replace("inf", "float('inf')").replace("nan", "float('nan')")
+
     def _class(self, name: str, base: str, body: str) -> str:
         name = re.sub(r"\W", "", name) or "Module"
         name = "GraphBlock" if name.startswith("GraphModule") else name
@@ -210,7 +231,12 @@ class _Writer:
     def _written(self, module: nn.Module, path: str) -> tuple[str, str, dict[str, str], dict[str, Tensor]]:
         """Bases and body of a module's class, its plain attributes, and tensors that its forward makes."""
         ways = [self._traced, self._copied]
-        if torch_class(type(module)) or asks_whether_it_trains(module):
+        if (
+            torch_class(type(module))
+            or self.copied
+            or asks_whether_it_trains(module)
+            or self.excerpts.called_from_outside(module)
+        ):
             ways.reverse()
         reasons = []
         for way in ways:
@@ -238,13 +264,15 @@ class _Writer:
     def _traced(self, module: nn.Module, path: str) -> tuple[str, str, dict[str, str], dict[str, Tensor]]:
         graph, constants = _trace_one_level(module, self.given.get(path, {}))
         code = graph.python_code("self")
-        source = re.sub(r"^\s*\n", "", code.src, flags=re.M)
+        source = re.sub(r"^\s*\n|^torch\.fx\._symbolic_trace\.wrap\(.*\n", "", code.src, flags=re.M)
         source = re.sub(r";  \w+ = .*None$", "", source, flags=re.M)  # fx frees variables early; noise to a reader
         for name, value in code.globals.items():
             if name in _FX_NAMES:
                 self.excerpts.imports.add(_FX_NAMES[name])
             elif name not in ("torch", "fx_pytree", "pytree"):
                 known = self.excerpts.name_of(value, name)
+                if not known.startswith(("torch", "nn")):  # fx calls what a function returns by its name
+                    source = re.sub(rf"(?<![.\w]){known}(?=\W)(?!\()", f"{known}_out", source)
                 source = re.sub(rf"\b{name}\b", known, source)
         return "Block", textwrap.dedent(source.strip("\n")), {}, constants
 
@@ -277,13 +305,6 @@ def _access(path: str) -> str:
 def _empty(tensor: Tensor) -> str:
     dtype = "" if tensor.dtype == torch.float32 else f", dtype={tensor.dtype}"
     return f"torch.empty({tuple(tensor.shape)}{dtype})"
-
-
-def _literal(tensor: Tensor, path: str) -> str:
-    if tensor.numel() > 4096:
-        raise ExportError(f"'{path}' has a constant of {tensor.numel()} elements; register it as a persistent buffer")
-    source = f"torch.tensor({tensor.tolist()!r}, dtype={tensor.dtype})"
-    return source.replace("inf", "float('inf')").replace("nan", "float('nan')")
 
 
 def untyped(graph: fx.Graph) -> fx.Graph:

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 from modularnas import _core
 from modularnas.errors import RuleError
 from modularnas.nn import Elastic, MaskedNorm, MixedOp, Relaxation, privatise, select
+from modularnas.nn.fuse import Shared
 from modularnas.train.strategy import Strategy, named
 from modularnas.transform.every_gradient import every_gradient
 from modularnas.transform.relaxed import Alpha, Relaxed, find_relaxation
@@ -57,6 +58,7 @@ class Supernet(nn.Module):
         mode: str = "sliced",
         inside: Sequence[tuple[MaskedNorm, Sequence[tuple[int, Sequence[bool]]]]] = (),
         order: Mapping[str, nn.Module] | None = None,
+        shared: Shared | None = None,
     ) -> None:
         super().__init__()
         self.mode = mode
@@ -79,9 +81,11 @@ class Supernet(nn.Module):
         self._seed = 0
         self._step = 0  # how many forwards drew a path
         self._paths: tuple[int, NDArray[np.int32]] | None = None  # those of a step
+        self._interrupted: tuple[int, ...] | None = None  # the active codes that a backward puts aside
         self.alpha = Alpha()
         self.edge_alpha = Alpha()
         self.relaxed: Relaxed | None = None
+        self._shared = shared  # what fused forms have in common; None for plain forms
         self.activate(self.original_point or self.space.sample(seed=0))
         if mode == "masked":  # what is inactive runs as well
             for part in parts.values():
@@ -163,13 +167,6 @@ class Supernet(nn.Module):
             self.relaxed = None
             self._codes = (-2,) * len(codes)
             self._switch(codes)
-
-    def _obeying(self, decision: int) -> list[tuple[Any, Sequence[Any]]]:
-        """The modules that obey a decision, each with what is active at each code."""
-        switch = self._switches[decision]
-        if switch is None:
-            return []
-        return [(switch, range(len(switch.names)))] if isinstance(switch, MixedOp) else list(switch)
 
     def _switch(self, codes: Sequence[int]) -> None:
         changed: dict[str, None] = {}
@@ -267,25 +264,38 @@ class Supernet(nn.Module):
         if self.relaxed is not None:
             self.relaxed.draw()
         if not self.training:
-            return self.model(*args, **kwargs)
+            return self._run(*args, **kwargs)
         # What runs inside of a backward is computed again and keeps its path.
         if self._policy is not None and not _in_backward():
             self._draw()
-        output = self.model(*args, **kwargs)
+        output = self._run(*args, **kwargs)
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             output = every_gradient(self, output)
             self._keep_path(output)
         return output
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        if self.relaxed is None or self._shared is None or torch.compiler.is_compiling():
+            return self.model(*args, **kwargs)
+        with self._shared:
+            return self.model(*args, **kwargs)
 
     def _keep_path(self, output: Any) -> None:
         """Makes the backward of an output run on the path of its forward."""
         codes = self._codes
 
         def begin(gradient: Tensor) -> None:
-            active = self._codes
-            if active != codes:
-                self._switch(codes)
-                Variable._execution_engine.queue_callback(lambda: self._switch(active))
+            if self._codes == codes:
+                return
+            if self._interrupted is None:  # the first of several forwards
+                self._interrupted = self._codes
+                Variable._execution_engine.queue_callback(end)
+            self._switch(codes)
+
+        def end() -> None:
+            if self._interrupted is not None:
+                self._switch(self._interrupted)
+                self._interrupted = None
 
         for leaf in tree_leaves(output):
             if isinstance(leaf, Tensor) and leaf.requires_grad:

@@ -8,7 +8,6 @@ left as it was.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from modularnas.errors import NetworkError
 from modularnas.ops.slot import Slot
 from modularnas.transform.dataflow import DataFlow, holder_names
+from modularnas.transform.duplicate import duplicate
 
 __all__ = ["Call", "Example", "Trace", "call_arguments", "evaluating", "on_meta", "trace"]
 
@@ -94,33 +94,67 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, fa
     try:
         # The structure is copied, not the tensors: a forward may set attributes, but writes no real tensor here.
         tensors = [*model.parameters(), *model.buffers()]
-        seen = _observe(copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}), args, kwargs, fake=True)
+        seen = _observe(duplicate(model, {id(tensor): tensor for tensor in tensors}), args, kwargs, fake=True)
     except Exception as error:
         if fake:
             raise NetworkError(f"the model {type(model).__name__} does not run on fake tensors") from error
         try:
             # Not everything has a fake form (custom kernels, values that decide the control flow).
-            seen = _observe(copy.deepcopy(model), args, kwargs, fake=False)
+            seen = _observe(duplicate(model, {}), args, kwargs, fake=False)
         except Exception as error:
             example = args[0] if len(args) == 1 and not kwargs else kwargs or args
             raise NetworkError(
                 f"the model {type(model).__name__} does not run on example={_describe(example)}: "
                 f"{type(error).__name__}: {error}"
             ) from error
-    return _records(model, seen)
+    return _records(seen)
+
+
+class _Structure:
+    """A module tree, walked once.
+
+    Attributes:
+        modules: every module by its first path, parents first.
+        ways: for each of them: the modules on every way to it, itself included, by their first paths.
+        holders: for each parameter and buffer: the path of each module that has it, the name there, whether it is
+            trained.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.modules: dict[str, nn.Module] = {}
+        self.ways: dict[str, list[set[str]]] = {}
+        self.holders: dict[Tensor, list[tuple[str, str, bool]]] = {}
+        self._first: dict[int, str] = {}
+        self._walk(model, "", set())
+        for path, module in self.modules.items():
+            for name, tensor, trained in holder_names(module):
+                self.holders.setdefault(tensor, []).append((path, name, trained))
+
+    def _walk(self, module: nn.Module, path: str, before: set[str]) -> None:
+        own = self._first.setdefault(id(module), path)
+        self.modules.setdefault(own, module)
+        way = before | {own}
+        self.ways.setdefault(own, []).append(way)
+        for name, child in module._modules.items():
+            if child is not None:
+                self._walk(child, f"{path}.{name}" if path else name, way)
 
 
 @dataclass
 class _Seen:
+    structure: _Structure
     flow: DataFlow
     calls: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
 
 
 def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, fake: bool) -> _Seen:
-    modules = dict(model.named_modules())
-    seen = _Seen(DataFlow(list(modules), fake=fake))
+    """Runs a model of which nothing else is needed."""
+    structure = _Structure(model)
+    modules = structure.modules
+    mode = FakeTensorMode(allow_non_fake_inputs=True) if fake else None
+    seen = _Seen(structure, DataFlow(list(modules), mode))
     flow = seen.flow
-    _register(model, flow)
+    _register(structure, flow)
 
     def bare(value: Any) -> Any:
         return value if fake else on_meta(value)
@@ -139,20 +173,19 @@ def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *,
 
         return hook
 
+    model.eval()
     with ExitStack() as stack:
         for node, (path, module) in enumerate(modules.items()):
-            leaf = not any(True for _ in module.children())
+            leaf = not any(module._modules.values())
             stack.callback(module.register_forward_pre_hook(enter(path, node), with_kwargs=True, prepend=True).remove)
             stack.callback(module.register_forward_hook(leave(path, leaf), with_kwargs=True).remove)
             if isinstance(module, Slot):
                 module.tracing = True
                 stack.callback(setattr, module, "tracing", False)
-        stack.enter_context(evaluating(model))
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.random.fork_rng(devices=[]))
-        if fake:
+        if mode is not None:
             stack.enter_context(_quiet(torch._subclasses.fake_tensor.log))
-            mode = FakeTensorMode(allow_non_fake_inputs=True)
             args, kwargs = tree_map_only(Tensor, mode.from_tensor, (args, kwargs))
             stack.enter_context(mode)
         stack.enter_context(flow)
@@ -161,16 +194,15 @@ def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *,
     return seen
 
 
-def _register(model: nn.Module, flow: DataFlow) -> None:
+def _register(structure: _Structure, flow: DataFlow) -> None:
     """Parameters and buffers of the model, each with every module that has it."""
     node = {path: index for index, path in enumerate(flow.paths)}
-    ways = _ways(model)
-    for tensor, holders in _holders(model).items():
-        within = set.intersection(*(way for path, _, _ in holders for way in ways[path]))
+    for tensor, holders in structure.holders.items():
+        within = set.intersection(*(way for path, _, _ in holders for way in structure.ways[path]))
         named = [
-            f"'{name}' of {type(module).__name__} is no plain attribute"
+            f"'{name}' of {type(structure.modules[path]).__name__} is no plain attribute"
             for path, name, _ in holders
-            if hasattr(type(module := model.get_submodule(path)), name)
+            if hasattr(type(structure.modules[path]), name)
         ]
         flow.parameter(
             tensor,
@@ -215,47 +247,26 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _records(model: nn.Module, seen: _Seen) -> Trace:
-    ways = _ways(model)
-    around = {path: set.intersection(*to_module) for path, to_module in ways.items()}
+def _records(seen: _Seen) -> Trace:
+    structure = seen.structure
+    around = {path: set.intersection(*to_module) for path, to_module in structure.ways.items()}
     node = {path: index for index, path in enumerate(around)}
     shared = []
-    for holders in _holders(model).values():
-        to_parameter = [way for path, _, trained in holders if trained for way in ways[path]]
+    for holders in structure.holders.values():
+        to_parameter = [way for path, _, trained in holders if trained for way in structure.ways[path]]
         if len(to_parameter) > 1:
             shared.append(to_parameter)
     records = [
         {
             "path": path,
             "class": type(module).__name__,
-            **_kind(module, _sealed(model, module)),
+            **_kind(module, _sealed(structure, module)),
             "within": [node[other] for other in around[path]],
         }
-        for path, module in model.named_modules()
+        for path, module in structure.modules.items()
     ]
     network = {"nodes": records, "flow": seen.flow.record()}
     return Trace(network, dict(seen.calls), around, shared, seen.flow.total())
-
-
-def _ways(model: nn.Module) -> dict[str, list[set[str]]]:
-    """For each module, by its first path: the modules on every way to it, itself included, by their first paths."""
-    first = {id(module): path for path, module in model.named_modules()}
-    ways: dict[str, list[set[str]]] = defaultdict(list)
-    chains: dict[str, set[str]] = {}
-    for path, module in model.named_modules(remove_duplicate=False):
-        own = first[id(module)]
-        chains[path] = {own} | (chains[path.rpartition(".")[0]] if path else set())
-        ways[own].append(chains[path])
-    return dict(ways)
-
-
-def _holders(model: nn.Module) -> dict[Tensor, list[tuple[str, str, bool]]]:
-    """For each parameter and buffer: the path of each module that has it, the name there, whether it is trained."""
-    holders: dict[Tensor, list[tuple[str, str, bool]]] = defaultdict(list)
-    for path, module in model.named_modules():
-        for name, tensor, trained in holder_names(module):
-            holders[tensor].append((path, name, trained))
-    return holders
 
 
 def _kind(module: nn.Module, sealed: str | None) -> dict[str, Any]:
@@ -278,7 +289,7 @@ def _kind(module: nn.Module, sealed: str | None) -> dict[str, Any]:
     return {"kind": "other"}
 
 
-def _sealed(model: nn.Module, module: nn.Module) -> str | None:
+def _sealed(structure: _Structure, module: nn.Module) -> str | None:
     """Why a layer's weight must not be touched."""
     if not isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         return None
@@ -287,8 +298,7 @@ def _sealed(model: nn.Module, module: nn.Module) -> str | None:
     plain = next(c for c in (nn.Conv1d, nn.Conv2d, nn.Conv3d) if isinstance(module, c))
     if type(module).forward is not plain.forward or type(module)._conv_forward is not plain._conv_forward:
         return f"its class {type(module).__name__} has its own forward"
-    holders = sum(1 for other in model.modules() for p in other._parameters.values() if p is module.weight)
-    return "its weight is shared with another module" if holders > 1 else None
+    return "its weight is shared with another module" if len(structure.holders[module.weight]) > 1 else None
 
 
 def on_meta(value: Any) -> Any:

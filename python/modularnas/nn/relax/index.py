@@ -18,6 +18,7 @@ class Index(Relaxation):
     """The candidate with the largest alpha; alpha gets no gradient."""
 
     name = "index"
+    draws = False
     n_paths = 1
 
     def gates(self, logits: Tensor, generator: torch.Generator | None) -> Gates:

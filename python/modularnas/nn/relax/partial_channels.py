@@ -100,4 +100,5 @@ def pass_by(mixed: Tensor, rest: Tensor, share: int) -> Tensor:
         pool = {3: functional.max_pool1d, 4: functional.max_pool2d, 5: functional.max_pool3d}[rest.dim()]
         rest = pool(rest, 2, 2, ceil_mode=True)
     joined = torch.cat([mixed, rest], dim=1)
-    return joined.unflatten(1, (share, -1)).transpose(1, 2).flatten(1, 2)
+    shuffled: Tensor = joined.unflatten(1, (share, -1)).transpose(1, 2).flatten(1, 2)
+    return shuffled

@@ -38,10 +38,12 @@ class Relaxation:
 
     Attributes:
         n_paths: how many candidates run; 0: all.
+        draws: whether anything is drawn.
     """
 
     name: ClassVar[str]
     n_paths: ClassVar[int] = 0
+    draws: ClassVar[bool] = True
 
     def __init__(self, temperature: float = 1.0) -> None:
         if not temperature > 0:
@@ -82,7 +84,8 @@ def draw(probabilities: Tensor, count: int, generator: torch.Generator | None) -
         codes = probabilities.topk(count).indices
     else:
         codes = torch.multinomial(probabilities, count, generator=generator)
-    return codes.tolist()  # type: ignore[no-any-return]
+    drawn: list[list[int]] = codes.tolist()
+    return drawn
 
 
 def hard(logits: Tensor, paths: Sequence[Sequence[int]]) -> Tensor:

@@ -18,6 +18,7 @@ class Sigmoid(Relaxation):
     """All candidates, each weighed by sigmoid(alpha / temperature)."""
 
     name = "sigmoid"
+    draws = False
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """As in `Relaxation`."""

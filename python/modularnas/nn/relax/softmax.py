@@ -17,6 +17,7 @@ class Softmax(Relaxation):
     """All candidates, weighed by softmax(alpha / temperature)."""
 
     name = "softmax"
+    draws = False
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """As in `Relaxation`."""

@@ -34,25 +34,25 @@ def dominant_eigenvalue(
         iterations: of the power method; it ends sooner when the value stands still.
         seed: of the vector that it starts with.
     """
-    alphas = search.alphas
-    with search._kept_buffers():
-        gradients = gradients_of(loss_fn(search.supernet, batch), alphas, create_graph=True)
     generator = torch.Generator().manual_seed(seed)
+    alphas = search.alphas
     vector = [torch.randn(a.shape, generator=generator, dtype=torch.float64).to(a) for a in alphas]
     value = 0.0
-    for _ in range(iterations):
-        length = _norm(vector)
-        if not length:
-            return 0.0
-        vector = [v / length for v in vector]
-        product = torch.stack([(g * v).sum() for g, v in zip(gradients, vector, strict=True)]).sum()
-        if not product.requires_grad:  # the loss is linear in alpha
-            return 0.0
-        image = gradients_of(product, alphas, retain_graph=True)
-        before, value = value, float(sum((i * v).sum() for i, v in zip(image, vector, strict=True)))
-        vector = image
-        if abs(value - before) <= 1e-4 * abs(value):
-            break
+    with search._kept_buffers():  # to the end: batch norms need their buffers for a second backward pass
+        gradients = gradients_of(loss_fn(search.supernet, batch), alphas, create_graph=True)
+        for _ in range(iterations):
+            length = _norm(vector)
+            if not length:
+                return 0.0
+            vector = [v / length for v in vector]
+            product = torch.stack([(g * v).sum() for g, v in zip(gradients, vector, strict=True)]).sum()
+            if not product.requires_grad:  # the loss is linear in alpha
+                return 0.0
+            image = gradients_of(product, alphas, retain_graph=True)
+            before, value = value, float(sum((i * v).sum() for i, v in zip(image, vector, strict=True)))
+            vector = image
+            if abs(value - before) <= 1e-4 * abs(value):
+                break
     return value
 
 
@@ -94,7 +94,7 @@ class CollapseGuard:
         max_skips: int | None = 2,
         ratio: float | None = 0.75,
         window: int = 5,
-        skips: Sequence[str] = ("identity",),
+        skips: Sequence[str] = ("identity", "skip_connect"),
         where: str = "*",
     ) -> None:
         self.search = search

@@ -8,7 +8,8 @@ their optimizer, w' = w - xi d(w), equation 6, whose gradient is equation 7:
 
 The second term is a finite difference, equation 8: with v = xi grad_{w'} L_val and w+- = w +- eps v it is
 (grad_alpha L_train(w+) - grad_alpha L_train(w-)) / (2 eps), eps = 0.01 / |v| (footnote 2); ModularNAS multiplies by
-eps / 2 there. `hessian="exact"` takes it by a second backward pass instead.
+eps / 2 there. `hessian="exact"` takes it by a second backward pass instead: a difference across the kink of a ReLU or a
+pool is no derivative, which a small network shows.
 
 Deviations: d is the direction of the very optimizer that is given, as in the authors' code: of `torch.optim.SGD` with
 momentum, dampening, Nesterov and weight decay, xi its learning rate of each parameter; of other optimizers the plain

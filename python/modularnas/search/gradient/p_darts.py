@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from modularnas.errors import SearchError
+from modularnas.nn.relax import strongest
 from modularnas.search.gradient.algorithm import GradientAlgorithm
 
 __all__ = ["PDARTS"]
@@ -58,7 +59,7 @@ class PDARTS(GradientAlgorithm):
         skip_drop: Sequence[float] = (0.0, 0.4, 0.7),
         decay: float = 1e-3,
         max_skips: int | None = 2,
-        skips: Sequence[str] = ("identity",),
+        skips: Sequence[str] = ("identity", "skip_connect"),
         where: str = "*",
         **settings: Any,
     ) -> None:
@@ -93,10 +94,7 @@ class PDARTS(GradientAlgorithm):
         if self.stage >= len(self.keep):
             raise SearchError(f"the search has {len(self.keep) + 1} stages and is in the last")
         count = self.keep[self.stage]
-        kept = {
-            name: sorted(weights, key=lambda label, of=weights: -of[label])[:count]
-            for name, weights in self._relaxed.labelled().items()
-        }
+        kept = {name: strongest(weights, count) for name, weights in self._relaxed.labelled().items()}
         self.stage += 1
         self._first_step = self.n_steps
         if supernet is not None:

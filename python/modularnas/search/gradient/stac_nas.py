@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from modularnas.errors import SearchError
+from modularnas.nn.relax import strongest
 from modularnas.search.gradient.direct import DirectGradient
 
 __all__ = ["StacNAS"]
@@ -75,10 +76,7 @@ class StacNAS(DirectGradient):
         if self.stage:
             raise SearchError("the search has two stages and is in the second")
         self.stage = 1
-        kept = {
-            name: self._members[name][max(weights, key=lambda label, of=weights: of[label])]
-            for name, weights in self._relaxed.labelled().items()
-        }
+        kept = {name: self._members[name][strongest(weights)[0]] for name, weights in self._relaxed.labelled().items()}
         self.supernet.alpha.clear()
         self.supernet.edge_alpha.clear()
         self._relax(candidates=kept)

@@ -68,6 +68,8 @@ def deepen(
         >>> torch.allclose(deep(x), net(x), atol=1e-5)
         True
     """
+    if kernel_size % 2 == 0:
+        raise NetworkError(f"a kernel of size {kernel_size} has no centre; expected an odd size")
     args, kwargs = call_arguments(example)
     deep, traced = readable(model, args, kwargs)
     modules = dict(model.named_modules())

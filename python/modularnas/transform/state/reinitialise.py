@@ -31,7 +31,9 @@ def reinitialise(model: nn.Module, where: str = "*", *, seed: int = 0) -> list[s
         ['2']
     """
     chosen = [
-        (path, m) for path, m in model.named_modules() if fnmatchcase(path, where) and any(m._parameters.values())
+        (path, m)
+        for path, m in model.named_modules()
+        if fnmatchcase(path, where) and any(p is not None for p in m._parameters.values())
     ]
     without = [path for path, module in chosen if not callable(getattr(module, "reset_parameters", None))]
     if without:
