@@ -41,8 +41,12 @@ def test_it_searches_trains_compares_and_exports(tmp_path):
     said = []
     model = small()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    given = mn.searchable(model, example=X[:1], say=quiet).cost(mn.searchable(model, example=X[:1], say=quiet).original_point)
-    found = mn.auto(model, fit, score, X[:1], limits={"macs": given["macs"]}, budget="1s", out=tmp_path / "run", say=said.append)
+    given = mn.searchable(model, example=X[:1], say=quiet).cost(
+        mn.searchable(model, example=X[:1], say=quiet).original_point
+    )
+    found = mn.auto(
+        model, fit, score, X[:1], limits={"macs": given["macs"]}, budget="1s", out=tmp_path / "run", say=said.append
+    )
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert set(found.table) == {"searched", "random", "given"}
     assert found.table["searched"]["macs"] <= given["macs"]
@@ -55,7 +59,9 @@ def test_it_searches_trains_compares_and_exports(tmp_path):
     torch.testing.assert_close(mn.load_export(tmp_path / "run" / "network")(X), found.net(X))
 
     again = []
-    other = mn.auto(small(), fit, score, X[:1], limits={"macs": given["macs"]}, budget="1s", out=tmp_path / "run", say=again.append)
+    other = mn.auto(
+        small(), fit, score, X[:1], limits={"macs": given["macs"]}, budget="1s", out=tmp_path / "run", say=again.append
+    )
     assert other.table == found.table
     assert sum("done before" in line for line in again) == 7
 
@@ -69,10 +75,20 @@ def test_what_depends_on_a_changed_function_runs_again(tmp_path):
 
         ran.clear()
         lines = []
-        mn.auto(small(), fit, measured, X[:1], budget=1, rules=[mn.rules.kernel_size(3, 5)], out=tmp_path, say=lines.append)
+        mn.auto(
+            small(), fit, measured, X[:1], budget=1, rules=[mn.rules.kernel_size(3, 5)], out=tmp_path, say=lines.append
+        )
         return [line.partition(":")[0] for line in lines if line.endswith(": started")]
 
-    everything = ["train_supernet", "baseline", "schedule", "search_searched", "search_random", "train_searched", "train_random"]
+    everything = [
+        "train_supernet",
+        "baseline",
+        "schedule",
+        "search_searched",
+        "search_random",
+        "train_searched",
+        "train_random",
+    ]
     assert sorted(run(0.0)) == sorted(everything)
     assert run(0.0) == []
     assert "baseline" in run(1.0)

@@ -53,10 +53,11 @@ def latency(
     net, example = load_supernet(supernet, weights)
     x = example[:1].expand(batch_size, *example.shape[1:]).contiguous()
     device = x.device
-    options = {"repeats": repeats, "n_networks": n_networks, "n_points": n_points, "seed": seed}
-    table = LatencyTable.measure(net.eval(), x, device, **options)
-    errors = [
-        abs(table.predict(point) / measure_latency(net.derive(point).eval(), x, device=device, repeats=repeats).median_ms - 1)
-        for point in net.space.samples(n_checked, seed=seed + 1)
-    ]
+    table = LatencyTable.measure(
+        net.eval(), x, device, repeats=repeats, n_networks=n_networks, n_points=n_points, seed=seed
+    )
+    errors = []
+    for point in net.space.samples(n_checked, seed=seed + 1):
+        timing = measure_latency(net.derive(point).eval(), x, device=device, repeats=repeats)
+        errors.append(abs(table.predict(point) / timing.median_ms - 1))
     return {"table": json.loads(table.to_json()), "error": float(np.median(errors))}
