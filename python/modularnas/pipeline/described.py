@@ -75,7 +75,7 @@ class _Reader:
         self.path = path
         self.lines: dict[tuple[Any, ...], int] = {}
         data = _load_yaml(path, self.lines)
-        self.data = self._typed((), data, dict, "a mapping with 'stages'")
+        self.data = self._typed((), {} if data is None else data, dict, "a mapping with 'stages'")
         self._keys((), self.data, _TOP)
         for key, value in self.data.items():
             self._typed((key,), value, _TOP[key], f"{_TOP[key].__name__}")
