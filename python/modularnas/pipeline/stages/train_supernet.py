@@ -65,16 +65,7 @@ def train_supernet(
     n_batches = sum(1 for _ in task.batches("train"))
     options = {"seed": seed, **(settings or {})}
     if shrinking is not None:
-<<<<<<< HEAD
-        options["stages"] = [
-            train.ShrinkingStage(
-                round(stage["epochs"] * n_batches), **{k: v for k, v in stage.items() if k != "epochs"}
-            )
-            for stage in shrinking
-        ]
-=======
         options["stages"] = [_stage(n_batches=n_batches, **stage) for stage in shrinking]
->>>>>>> pipelines
         options["teacher"] = net.derive(net.space.extremes("macs")[1])
         epochs = round(sum(stage["epochs"] for stage in shrinking))
     known = [name for name, cls in vars(train).items() if isinstance(cls, type) and issubclass(cls, train.Strategy)]
