@@ -44,12 +44,12 @@ def measured():
     made, x = supernet()
     print(made.space)
     start = time.perf_counter()
-    settings = {"clock": "cpu", "repeats": 9, "warmup": 2}
+    settings = {"clock": "cpu", "repeats": 9, "warmup": 5}
     table = mn.evaluate.LatencyTable.measure(made, x, n_networks=40, **settings)
     print(f"measured in {time.perf_counter() - start:.0f} s")
     points = made.space.samples(100, seed=99)
     # Rounds in turns, as the table measures: the least of three medians, so that a busy minute harms no network alone.
-    settings = {"clock": "cpu", "repeats": 3, "warmup": 1}
+    settings = {"clock": "cpu", "repeats": 3, "warmup": 5}
     nets = [mn.derive(made, point) for point in points]
     rounds = np.array([[mn.evaluate.measure_latency(net, x, **settings).median_ms for net in nets] for _ in range(6)])
     truth, again = rounds[:3].min(0), rounds[3:].min(0)
