@@ -114,9 +114,7 @@ def morph(
     }
 
 
-def grown(
-    point: dict[str, Any], model: str, arguments: dict[str, Any], example: list[int], steps: int
-) -> nn.Module:
+def grown(point: dict[str, Any], model: str, arguments: dict[str, Any], example: list[int], steps: int) -> nn.Module:
     """The network of a point, with weights made anew."""
     net = resolve(model)(**arguments).eval()
     return transform.Morphisms(net, example=torch.randn(example), steps=steps).build(point)

@@ -65,7 +65,9 @@ def train_supernet(
     options = {"seed": seed, **(settings or {})}
     if shrinking is not None:
         options["stages"] = [
-            train.ShrinkingStage(round(stage["epochs"] * n_batches), **{k: v for k, v in stage.items() if k != "epochs"})
+            train.ShrinkingStage(
+                round(stage["epochs"] * n_batches), **{k: v for k, v in stage.items() if k != "epochs"}
+            )
             for stage in shrinking
         ]
         options["teacher"] = net.derive(net.space.extremes("macs")[1])
