@@ -56,7 +56,7 @@ class Excerpts:
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """Takes back what was imported and copied for something that could not be written in the end."""
-        parts = (self.imports, self.definitions, self._taken, self._names, self._constants, self._read)
+        parts: tuple[Any, ...] = (self.imports, self.definitions, self._taken, self._names, self._constants, self._read)
         before = [part.copy() for part in parts]
         try:
             yield
