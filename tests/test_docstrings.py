@@ -51,7 +51,7 @@ EXAMPLES = examples()
 def test_there_are_examples_in_both_halves():
     names = {test.name for test in EXAMPLES}
     assert {
-        "modularnas.study.Study",
+        "modularnas.study.study.Study",
         "modularnas._core.SearchSpace",
         "modularnas.testing.conformance.check_op",
     } <= names

@@ -19,7 +19,20 @@ from modularnas._torch import check_torch
 
 check_torch()  # before the native module is loaded
 
-from modularnas import benchmarks, evaluate, ops, search  # noqa: E402
+from modularnas import (  # noqa: E402
+    benchmarks,
+    distributed,
+    evaluate,
+    observers,
+    ops,
+    pruners,
+    search,
+    spaces,
+    tasks,
+    train,
+    transform,
+    tuning,
+)
 from modularnas._core import (  # noqa: E402
     Decision,
     Point,
@@ -31,6 +44,7 @@ from modularnas._core import (  # noqa: E402
     real,
     subset,
 )
+from modularnas.automatic import auto, conclude, searchable  # noqa: E402
 from modularnas.errors import (  # noqa: E402
     EvaluationError,
     ExportError,
@@ -38,6 +52,7 @@ from modularnas.errors import (  # noqa: E402
     MissingExtraError,
     ModularNASError,
     NetworkError,
+    PipelineError,
     RuleError,
     SearchError,
     SpaceError,
@@ -48,8 +63,10 @@ from modularnas.errors import (  # noqa: E402
 from modularnas.ops import Slot  # noqa: E402
 from modularnas.outcome import Failed, Pruned  # noqa: E402
 from modularnas.pareto import hypervolume, pareto_front, pareto_ranks  # noqa: E402
+from modularnas.pipeline import Pipeline, Stage  # noqa: E402
 from modularnas.study import Study  # noqa: E402
 from modularnas.transform import Supernet, derive, export, load_export, rewrite, rules  # noqa: E402
+from modularnas.tuning import report, tune  # noqa: E402
 
 Mapping.register(Point)
 
@@ -62,6 +79,8 @@ __all__ = [
     "MissingExtraError",
     "ModularNASError",
     "NetworkError",
+    "Pipeline",
+    "PipelineError",
     "Point",
     "Pruned",
     "RuleError",
@@ -69,6 +88,7 @@ __all__ = [
     "SearchSpace",
     "Slot",
     "SpaceError",
+    "Stage",
     "StorageError",
     "Study",
     "StudyError",
@@ -76,20 +96,33 @@ __all__ = [
     "TensorError",
     "Trial",
     "__version__",
+    "auto",
     "benchmarks",
     "choice",
+    "conclude",
     "derive",
+    "distributed",
     "evaluate",
     "export",
     "hypervolume",
     "integer",
     "load_export",
+    "observers",
     "ops",
     "pareto_front",
     "pareto_ranks",
+    "pruners",
     "real",
+    "report",
     "rewrite",
     "rules",
     "search",
+    "searchable",
+    "spaces",
     "subset",
+    "tasks",
+    "train",
+    "transform",
+    "tune",
+    "tuning",
 ]

@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, SupportsFloat, SupportsIndex, TypeAlias, final
 
 import numpy as np
@@ -76,6 +77,7 @@ class SearchSpace:
     def cost(self, points: Any) -> dict[str, Any]:
         """The attached costs of one point (numbers), or of points or indices (arrays)."""
 
+    def cost_terms(self, metric: str) -> list[tuple[float, list[tuple[int, list[float]]]]]: ...
     def bounds(self, metric: str) -> tuple[int | float, int | float]: ...
     def extremes(self, metric: str) -> tuple[Point, Point]: ...
     def count(self, constraints: Mapping[str, _Bounds] | None = None) -> Count: ...
@@ -165,6 +167,16 @@ def complete_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 class Trial:
     """One trial of a study; an immutable snapshot."""
 
+    def report(self, step: int, value: float | Mapping[str, float]) -> None:
+        """Reports how the trial is doing at a step, for the pruner and for whoever looks on."""
+
+    def should_prune(self) -> bool:
+        """Whether the study's pruner would end this trial now. Then return `mn.Pruned(values)`."""
+
+    @property
+    def reports(self) -> dict[int, dict[str, float]]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
     @property
     def number(self) -> int: ...
     @property
@@ -211,6 +223,8 @@ class Study:
         constraints: Mapping[str, _Bounds] | None,
         storage: _Path | None,
         seed: int,
+        pruner: Mapping[str, Any] | None,
+        environment: str,
     ) -> Study: ...
     @property
     def trials(self) -> list[Trial]: ...
@@ -231,18 +245,26 @@ class Study:
     def ask(self, count: int) -> list[Trial]: ...
     def tell(self, number: int, outcome: Any) -> Trial: ...
     def tell_and_ask(self, outcomes: Sequence[tuple[int, Any]], count: int) -> list[Trial]: ...
+    def add(self, points: Sequence[Any], outcomes: Sequence[Any]) -> list[Trial]: ...
     def optimize(
         self,
         evaluator: Any,
-        trials: int,
-        timeout_s: float | None,
+        stop: Mapping[str, Any],
         workers: int,
         batch: int,
+        deaths: int | None,
         callbacks: Sequence[Callable[[Trial], object]],
         catch: tuple[type[BaseException], ...],
         progress: Callable[[int], object] | None,
-    ) -> Literal["trials", "timeout", "exhausted"]:
+        poll: Callable[[], object] | None,
+    ) -> Literal["trials", "timeout", "exhausted", "target", "plateau", "budget"]:
         """Runs the loop; returns why it ended."""
+
+def check_pruner(settings: Mapping[str, Any]) -> None:
+    """Raises StudyError for settings of a pruner that are wrong."""
+
+def repair_study(path: _Path) -> tuple[int, int, Path]:
+    """Repairs a damaged file in its place: trials kept, trials lost, where the damaged one is now."""
 
 @final
 class Benchmark:
@@ -299,7 +321,12 @@ class Benchmark:
         """The key that NAS-Bench-101 gives the cell of a point."""
 
 def replay_curves(
-    benchmark: Benchmark, algorithms: Sequence[tuple[str, Mapping[str, Any]]], trials: int, seeds: int, first_seed: int
+    benchmark: Benchmark,
+    algorithms: Sequence[tuple[str, Mapping[str, Any]]],
+    trials: int,
+    seeds: int,
+    first_seed: int,
+    distinct: bool,
 ) -> list[NDArray[np.float64]]:
     """The incumbents of each (name, settings): arrays (seeds, trials)."""
 
@@ -331,6 +358,9 @@ class RewritePlan:
     def slice(self, point: Mapping[str, Any], weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """The weights of a point's network that are cut from the supernet's, by path; views."""
 
+    def sort(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of the supernet, by path, with the channels of every opened width sorted by importance."""
+
     def __copy__(self) -> RewritePlan: ...
     def __deepcopy__(self, _memo: object) -> RewritePlan: ...
     def __reduce__(self) -> tuple[Any, tuple[Any, Any, dict[str, str]]]: ...
@@ -339,6 +369,28 @@ def plan_rewrite(
     network: Mapping[str, Any], rules: Sequence[Mapping[str, Any]], tried: dict[str, str] | None = None
 ) -> RewritePlan:
     """Plans a rewrite: network and rules are plain records; `tried` has decisions that must stay closed, and why."""
+
+def network_widths(network: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The widths of a network: `layers` that make it, `size`, `unit` that it varies by, `fixed` (why it cannot)."""
+
+def widen_channels(
+    network: Mapping[str, Any], path: str, size: int, weights: dict[str, Tensor], noise: float, seed: int
+) -> dict[str, Tensor]:
+    """The tensors with which a layer makes `size` positions and the function stays."""
+
+def sort_channels(network: Mapping[str, Any], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with the channels of every width sorted by importance."""
+
+def identity_layer(size: Sequence[int], mean: Tensor, variance: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """An identity kernel, and scale and shift with which a batch norm of these statistics computes the identity."""
+
+def inherit_weights(
+    parent: dict[str, Tensor], child: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], list[tuple[str, str, float]]]:
+    """What a child inherits, and for each tensor (child's path, parent's path, part)."""
+
+def average_weights(states: Sequence[dict[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
+    """The weighted average of checkpoints."""
 
 def write_safetensors(path: _Path, tensors: Sequence[tuple[str, str, Sequence[int], bytes]]) -> None:
     """Writes tensors, given as (name, safetensors dtype, shape, bytes), to a safetensors file."""
@@ -351,3 +403,33 @@ def pareto_ranks(losses: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def pareto_hypervolume(losses: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
     """The volume that the rows dominate up to the reference."""
+
+def rank_statistics(
+    scores: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    top: int,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[list[float], list[tuple[float, float]]]:
+    """Kendall, Spearman and regret of the top: the values, and the (low, high) of each."""
+
+@final
+class Surrogate:
+    """What a surrogate has learnt."""
+
+    def predict(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation for each row."""
+
+def fit_surrogate(
+    kind: str,
+    rows: NDArray[np.float64],
+    columns: Sequence[tuple[int, int, bool]],
+    targets: NDArray[np.float64],
+    by_rank: bool,
+    seed: int,
+) -> Surrogate:
+    """Fits a surrogate to rows; columns (start, stop, numeric) belong to one decision."""
+
+def encoded_columns(space: SearchSpace) -> list[tuple[int, int, bool]]:
+    """The columns of `space.encode` as (start, stop, numeric), one a decision."""

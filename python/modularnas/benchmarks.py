@@ -220,6 +220,7 @@ def replay(
     trials: int = 1000,
     seeds: int = 100,
     first_seed: int = 0,
+    distinct: bool = False,
 ) -> dict[str, _Floats]:
     """Runs algorithms on a benchmark over many seeds, in parallel and in the native half.
 
@@ -231,6 +232,8 @@ def replay(
         trials: trials of a run.
         seeds: runs of each algorithm.
         first_seed: the seed of the first run; the others follow.
+        distinct: whether an architecture that a run knows already, such as an isomorphic cell, costs no trial; that is
+            how searches on NAS-Bench-101 are compared in print.
 
     Returns:
         For each label (without labels the name, or where that occurs twice the whole text of the algorithm) an array
@@ -249,7 +252,7 @@ def replay(
     """
     labelled = _labelled(algorithms)
     native = [(algorithm.name, algorithm.settings) for algorithm in labelled.values()]
-    return dict(zip(labelled, _core.replay_curves(bench, native, trials, seeds, first_seed), strict=True))
+    return dict(zip(labelled, _core.replay_curves(bench, native, trials, seeds, first_seed, distinct), strict=True))
 
 
 @dataclass(frozen=True)

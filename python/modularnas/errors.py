@@ -12,6 +12,7 @@ __all__ = [
     "MissingExtraError",
     "ModularNASError",
     "NetworkError",
+    "PipelineError",
     "RuleError",
     "SearchError",
     "SpaceError",
@@ -55,6 +56,10 @@ class EvaluationError(ModularNASError, ValueError):
 
 class ExportError(ModularNASError, ValueError):
     """A network cannot be written as plain source and weights, or did not come back equal."""
+
+
+class PipelineError(ModularNASError, ValueError):
+    """A pipeline, its description or a script to tune is not what it should be, or a stage failed."""
 
 
 class TensorError(ModularNASError, RuntimeError):

@@ -17,6 +17,7 @@ mod synthetic;
 mod table;
 pub mod tfrecord;
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -82,6 +83,13 @@ pub trait Answers: Send + Sync {
         columns: &[usize],
         values: &mut [f64],
     ) -> std::result::Result<(), Refusal>;
+
+    /// What equal architectures have in common, other than their point.
+    fn identity(&self, point: &Point) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        point.hash(&mut hasher);
+        hasher.finish()
+    }
 
     /// [`Answers::answer`] for many points of a space without reals: `width` codes and one value a metric for each, NaN
     /// where the benchmark refuses.
@@ -242,6 +250,12 @@ impl Benchmark {
         values: &mut [f64],
     ) -> std::result::Result<(), Refusal> {
         self.answers.answer(point, fidelity, columns, values)
+    }
+
+    /// A number that points of the same architecture share, as isomorphic cells do.
+    #[must_use]
+    pub fn identity(&self, point: &Point) -> u64 {
+        self.answers.identity(point)
     }
 }
 

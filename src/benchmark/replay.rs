@@ -5,8 +5,11 @@
 //! objective so far (a trial of higher fidelity before one of lower), shown by the benchmark's reported metric at full
 //! fidelity, as the papers do ("test accuracy of the best validation accuracy so far").
 //!
-//! Points that the benchmark refuses are told as failed and cost no trial: the published searches draw again there.
+//! Points that the benchmark refuses are told as failed and cost no trial: the published searches draw again there. So do
+//! those that compare by the number of different architectures (White et al. 2019 and 2020) when a point is an
+//! architecture that the run knows, an isomorphic cell say: with `distinct` its outcome is told and costs no trial.
 
+use std::collections::HashSet;
 use std::mem::swap;
 
 use rayon::prelude::*;
@@ -32,6 +35,8 @@ pub struct Replay {
     pub seeds: usize,
     /// The seed of the first run; the others follow.
     pub first_seed: u64,
+    /// Whether equal architectures of a run are one trial.
+    pub distinct: bool,
 }
 
 /// The incumbents of each algorithm: row by row for its seeds, one value a trial; NaN before the first success.
@@ -58,7 +63,7 @@ pub fn replay(
     for (name, settings) in algorithms {
         let entry = search::find(name)?;
         let settings = (entry.complete)(settings)?;
-        let run = Run { benchmark, goals: &goals, entry, settings: &settings };
+        let run = Run { benchmark, goals: &goals, entry, settings: &settings, distinct: plan.distinct };
         let mut values = vec![f64::NAN; plan.trials * plan.seeds];
         let block = BLOCK * rayon::current_num_threads();
         for (number, rows) in values.chunks_mut(plan.trials * block).enumerate() {
@@ -78,11 +83,12 @@ struct Run<'a> {
     goals: &'a Goals,
     entry: &'a Entry,
     settings: &'a Value,
+    distinct: bool,
 }
 
 impl Run<'_> {
     fn go(&self, seed: u64, curve: &mut [f64]) -> Result<()> {
-        let Run { benchmark, goals, entry, settings } = self;
+        let Run { benchmark, goals, entry, settings, distinct } = self;
         let space = &**benchmark.space();
         let mut algorithm = (entry.create)(settings, space, goals)?;
         let (objective, reported) = ([benchmark.objective()], [benchmark.reported()]);
@@ -93,6 +99,7 @@ impl Run<'_> {
             Trial { id: 0, point: Point::new([], []), fidelity: Fidelity::Full, parent: None, outcome: None };
         let (mut value, mut report) = ([f64::NAN], [f64::NAN]);
         let (mut best, mut shown) = ((0.0, f64::INFINITY), f64::NAN);
+        let mut known = HashSet::new();
         let mut done = 0;
         for next in 0..curve.len() as u64 * PATIENCE {
             let cx = Context { space, goals, seed, next, running: &[], feasible: None };
@@ -119,8 +126,10 @@ impl Run<'_> {
                         let full = benchmark.answer(&trial.point, Fidelity::Full, &reported, &mut report);
                         shown = full.map_or(f64::NAN, |()| report[0]);
                     }
-                    curve[done] = shown;
-                    done += 1;
+                    if !distinct || known.insert((benchmark.identity(&trial.point), amount.to_bits())) {
+                        curve[done] = shown;
+                        done += 1;
+                    }
                 }
                 Ok(()) => trial.outcome = Some(Outcome::Failed("the objective is not a number".into())),
                 Err(refusal) => trial.outcome = Some(Outcome::Failed(refusal.into())),
@@ -145,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_curve_is_the_incumbent_by_the_objective_shown_by_the_reported_metric() {
-        let plan = Replay { trials: 200, seeds: 3, first_seed: 5 };
+        let plan = Replay { trials: 200, seeds: 3, first_seed: 5, distinct: false };
         for entry in ALGORITHMS {
             let goals = digits().goals().unwrap();
             if (entry.create)(&serde_json::json!({}), digits().space(), &goals).is_err() {
@@ -167,15 +176,15 @@ mod tests {
 
     #[test]
     fn refused_points_cost_no_trial_and_mistakes_are_explained() {
-        let values = curves("random", Replay { trials: 50, seeds: 20, first_seed: 0 });
+        let values = curves("random", Replay { trials: 50, seeds: 20, first_seed: 0, distinct: false });
         assert!(values.iter().all(|x| x.is_finite()));
-        let none = Replay { trials: 0, seeds: 1, first_seed: 0 };
+        let none = Replay { trials: 0, seeds: 1, first_seed: 0, distinct: false };
         let message = replay(&digits(), &[], none, &mut || Ok(())).unwrap_err().to_string();
         assert_eq!(message, "trials is 0 and seeds is 1; expected 1 or more");
         let stopped = replay(
             &digits(),
             &[("random".into(), serde_json::json!({}))],
-            Replay { trials: 1, seeds: 1, first_seed: 0 },
+            Replay { trials: 1, seeds: 1, first_seed: 0, distinct: false },
             &mut || Err(Error::Interrupted),
         );
         assert!(matches!(stopped, Err(Error::Interrupted)));

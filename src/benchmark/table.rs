@@ -205,6 +205,10 @@ impl<L: Locate + 'static> Answers for Table<L> {
         Ok(())
     }
 
+    fn identity(&self, point: &Point) -> u64 {
+        self.locate.row(point.codes()).map_or(u64::MAX, |row| row as u64)
+    }
+
     fn answer_all(
         &self,
         codes: &[i32],

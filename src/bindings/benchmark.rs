@@ -412,13 +412,14 @@ fn replay_curves(
     trials: usize,
     seeds: usize,
     first_seed: u64,
+    distinct: bool,
 ) -> PyResult<Vec<PyObject>> {
     let algorithms = algorithms
         .iter()
         .map(|(name, settings)| Ok((name.clone(), depythonize(settings)?)))
         .collect::<PyResult<Vec<_>>>()?;
     let curves = enter(py, || {
-        let plan = Replay { trials, seeds, first_seed };
+        let plan = Replay { trials, seeds, first_seed, distinct };
         let mut poll = super::cost::poll;
         replay(&benchmark.benchmark, &algorithms, plan, &mut poll)
     })?;

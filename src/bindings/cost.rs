@@ -41,6 +41,19 @@ fn costs_of<'a>(py: Python<'_>, handle: &'a SpaceHandle) -> PyResult<&'a Arc<Cos
     })
 }
 
+/// A term as plain data: coefficient, and for each of its decisions the index and a value a code.
+pub(super) type TermRecord = (f64, Vec<(usize, Vec<f64>)>);
+
+pub(super) fn records(py: Python<'_>, handle: &SpaceHandle, metric: &str) -> PyResult<Vec<TermRecord>> {
+    let costs = costs_of(py, handle)?;
+    let index = costs.index(metric).map_err(|error| to_py(py, error))?;
+    let record = |term: &Term| {
+        let factors = term.factors.iter().map(|(decision, table)| (*decision, table.to_vec()));
+        (term.coefficient, factors.collect())
+    };
+    Ok(costs.metrics()[index].terms.iter().map(record).collect())
+}
+
 /// A value of a metric: an int if all of its values are whole.
 fn value(py: Python<'_>, metric: &Metric, value: f64) -> PyResult<PyObject> {
     Ok(if metric.is_whole() {
@@ -110,6 +123,18 @@ pub(super) fn feasible_for(
         return Ok(None);
     }
     enter(py, || Feasible::new(Arc::clone(costs), bounds, &poll)).map(Some)
+}
+
+/// Names and a checksum of the costs that [`feasible_for`] bounds: what a study's file remembers of them.
+pub(super) fn described_for(handle: &SpaceHandle, goals: &Goals) -> String {
+    let bounded = |metric: &&Metric| goals.constraints().iter().any(|one| one.metric == metric.name);
+    let metrics = handle.costs.as_ref().map_or(&[][..], |costs| costs.metrics());
+    let metrics: Vec<&Metric> = metrics.iter().filter(bounded).collect();
+    let names: Vec<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
+    match serde_json::to_vec(&metrics) {
+        Ok(json) if !metrics.is_empty() => format!("{} ({:08x})", names.join(", "), crc32c::crc32c(&json)),
+        _ => String::new(),
+    }
 }
 
 pub(super) fn of<'py>(

@@ -8,6 +8,8 @@ mod benchmark;
 mod compat;
 mod cost;
 mod error;
+mod evaluate;
+mod predict;
 mod search;
 mod space;
 mod study;
@@ -49,6 +51,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     benchmark::register(module)?;
     cost::register(module)?;
+    evaluate::register(module)?;
+    predict::register(module)?;
     space::register(module)?;
     search::register(module)?;
     study::register(module)?;

@@ -512,6 +512,23 @@ impl PySpace {
         cost::of(py, self, points)
     }
 
+    /// What adds up to a cost: `(coefficient, [(decision, value a code), ...])`, a decision by its index.
+    ///
+    /// The cost of a point is the sum, over the terms whose decisions are all active, of the coefficient times one value
+    /// for each of its decisions. So with independent probabilities of the choices the expected cost is the same sum of
+    /// products of expected values, and has a gradient.
+    ///
+    /// Raises:
+    ///     SpaceError: for an unknown cost.
+    ///
+    /// Example:
+    ///     >>> space = mn.SearchSpace({"op": mn.choice(["conv", "pool"])}).with_cost("ms", {"op": [2.5, 0.5]}, constant=4.0)
+    ///     >>> space.cost_terms("ms")
+    ///     [(1.0, [(0, [2.5, 0.5])]), (4.0, [])]
+    fn cost_terms(&self, py: Python<'_>, metric: &str) -> PyResult<Vec<cost::TermRecord>> {
+        cost::records(py, &self.handle, metric)
+    }
+
     /// The exact minimum and maximum of a cost over all points.
     ///
     /// Raises:

@@ -3,8 +3,9 @@
 //! The study's lock is only ever waited for without the GIL (every call goes through [`enter`]), so code that runs
 //! under the lock, a search algorithm written in Python, may take the GIL.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use numpy::{AllowTypeChange, IntoPyArray as _, PyArrayLike1, PyArrayMethods as _};
@@ -22,9 +23,10 @@ use super::space::{PyPoint, PySpace, SpaceHandle};
 use super::{cost, enter, to_py};
 use crate::benchmark::Benchmark;
 use crate::error::{Error, Result};
-use crate::evaluate::Evaluator;
+use crate::evaluate::{Evaluator, RemoteEvaluator};
 use crate::search::{Context, ModelBased, SearchAlgorithm};
 use crate::space::SearchSpace;
+use crate::study::pruner::Pruner;
 use crate::study::{Algorithm, Observer, Plan, Setup, Stop, Stopped, Study};
 use crate::trial::{
     Constraint, Direction, Fidelity, Goals, Measurement, Objective, Outcome, Proposal, Trial, TrialId,
@@ -33,7 +35,22 @@ use crate::trial::{
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyStudy>()?;
     module.add_class::<PyTrial>()?;
+    module.add_function(wrap_pyfunction!(check_pruner, module)?)?;
+    module.add_function(wrap_pyfunction!(repair_study, module)?)?;
     module.add_class::<PyContext>()
+}
+
+/// Raises StudyError for settings of a pruner that are wrong.
+#[pyfunction]
+fn check_pruner(settings: &Bound<'_, PyAny>) -> PyResult<()> {
+    Pruner::read(&depythonize(settings)?).map(|_| ()).map_err(|error| to_py(settings.py(), error))
+}
+
+/// Puts a file of what is readable in the place of a damaged one: trials kept, trials lost, where the damaged one is.
+#[pyfunction]
+fn repair_study(py: Python<'_>, path: PathBuf) -> PyResult<(u64, u64, PathBuf)> {
+    let done = enter(py, || crate::study::repair(&path))?;
+    Ok((done.kept, done.lost, done.damaged))
 }
 
 pub(crate) fn foreign(error: PyErr) -> Error {
@@ -48,12 +65,31 @@ struct Desk {
     handle: Arc<SpaceHandle>,
     goals: Goals,
     names: Mutex<Names>,
+    /// Weak, since the study may hold an algorithm that holds this. Not set for trials that came out of a pickle.
+    study: OnceLock<Weak<Study>>,
 }
 
 impl Desk {
     fn new(py: Python<'_>, handle: Arc<SpaceHandle>, goals: Goals) -> Arc<Self> {
         let names = Mutex::new(names_to_py(py, goals.metrics()));
-        Arc::new(Desk { handle, goals, names })
+        Arc::new(Desk { handle, goals, names, study: OnceLock::new() })
+    }
+
+    fn study(&self, number: TrialId) -> Result<Arc<Study>> {
+        self.study.get().and_then(Weak::upgrade).ok_or_else(|| {
+            Error::Study(format!(
+                "trial {number} has no study here: it is a copy out of a pickle, or its study is gone"
+            ))
+        })
+    }
+
+    fn column(&self, py: Python<'_>, study: &Study, name: &str) -> PyResult<usize> {
+        if let Some(column) = self.names().iter().position(|(known, _)| known == name) {
+            return Ok(column);
+        }
+        let (column, metrics) = enter(py, || Ok((study.column(name)?, study.metrics()?)))?;
+        self.learn_names(py, &metrics);
+        Ok(column)
     }
 
     fn names(&self) -> Names {
@@ -67,8 +103,8 @@ impl Desk {
         }
     }
 
-    fn trial(&self, trial: Trial) -> PyTrial {
-        PyTrial { handle: Arc::clone(&self.handle), names: self.names(), trial }
+    fn trial(self: &Arc<Self>, trial: Trial) -> PyTrial {
+        PyTrial { desk: Arc::clone(self), trial }
     }
 
     fn point(&self, trial: &Trial) -> PyPoint {
@@ -90,6 +126,7 @@ pub(crate) struct PyStudy {
 #[pymethods]
 impl PyStudy {
     #[new]
+    #[expect(clippy::too_many_arguments, reason = "called by modularnas.Study alone, which has the defaults")]
     fn new(
         py: Python<'_>,
         space: &Bound<'_, PyAny>,
@@ -98,6 +135,8 @@ impl PyStudy {
         constraints: &Bound<'_, PyAny>,
         storage: Option<PathBuf>,
         seed: &Bound<'_, PyAny>,
+        pruner: Option<Bound<'_, PyAny>>,
+        environment: String,
     ) -> PyResult<Self> {
         let Ok(space) = space.downcast::<PySpace>() else {
             return refuse(py, format!("space is {}; expected a mn.SearchSpace", described(space)));
@@ -108,12 +147,20 @@ impl PyStudy {
         let handle = Arc::clone(&space.get().handle);
         let goals = Goals::new(read_objectives(objectives)?, read_constraints(constraints)?)
             .map_err(|error| to_py(py, error))?;
+        let pruner = pruner.map(|settings| depythonize::<Value>(&settings)).transpose()?;
+        let mut facts = vec![("environment".to_string(), environment)];
+        facts.extend(pruner.as_ref().map(|settings| ("pruner".to_string(), settings.to_string())));
+        let pruner = pruner.map(|settings| Pruner::read(&settings)).transpose();
+        let pruner = pruner.map_err(|error| to_py(py, error))?;
         let feasible = cost::feasible_for(py, &handle, &goals)?;
+        let costs = cost::described_for(&handle, &goals);
         let desk = Desk::new(py, handle, goals.clone());
         let algorithm = read_algorithm(algorithm, &desk)?;
         let space = Arc::clone(&desk.handle.space);
-        let study = enter(py, || Study::create(Setup { space, goals, feasible, algorithm, seed, storage }))?;
-        let study = PyStudy { study: Arc::new(study), desk };
+        let setup = Setup { space, goals, feasible, costs, algorithm, seed, pruner, facts, storage };
+        let study = Arc::new(enter(py, || Study::create(setup))?);
+        let _ = desk.study.set(Arc::downgrade(&study));
+        let study = PyStudy { study, desk };
         study.learn_names(py)?;
         Ok(study)
     }
@@ -143,6 +190,24 @@ impl PyStudy {
             .map(|(number, outcome)| Ok((*number, self.outcome(*number, outcome, "is told")?)))
             .collect::<PyResult<Vec<_>>>()?;
         let trials = enter(py, || self.study.tell_and_ask(outcomes, count))?;
+        Ok(self.wrap(trials))
+    }
+
+    /// Enters points that were evaluated elsewhere, with their outcomes; one transaction.
+    fn add(
+        &self,
+        py: Python<'_>,
+        points: Vec<Bound<'_, PyAny>>,
+        outcomes: Vec<Bound<'_, PyAny>>,
+    ) -> PyResult<Vec<PyTrial>> {
+        let space = self.space();
+        let finished = (0..)
+            .zip(points.iter().zip(&outcomes))
+            .map(|(i, (point, outcome))| {
+                Ok((Proposal::new(space.extract(point)?), self.outcome(i, outcome, "is added with")?))
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        let trials = enter(py, || self.study.add(finished))?;
         Ok(self.wrap(trials))
     }
 
@@ -200,56 +265,62 @@ impl PyStudy {
         self.study.seed()
     }
 
-    /// Runs the loop; returns why it ended: "trials", "timeout" or "exhausted".
+    /// Runs the loop; returns why it ended.
     #[expect(clippy::too_many_arguments, reason = "called by modularnas.Study alone, which has the defaults")]
     fn optimize(
         &self,
         py: Python<'_>,
         evaluator: &Bound<'_, PyAny>,
-        trials: i64,
-        timeout_s: Option<f64>,
-        workers: i64,
-        batch: i64,
+        stop: PyStop,
+        workers: usize,
+        batch: usize,
+        deaths: Option<u64>,
         callbacks: Vec<PyObject>,
         catch: &Bound<'_, PyTuple>,
         progress: Option<PyObject>,
+        poll: Option<PyObject>,
     ) -> PyResult<&'static str> {
-        let native = self.native(py, evaluator)?;
-        let python;
-        let measured;
-        let evaluator: &dyn Evaluator = if let Some(benchmark) = &native {
-            measured = benchmark.measuring(self.desk.goals.metrics()).map_err(|error| to_py(py, error))?;
+        let PyStop { trials, timeout_s, target, plateau, budget } = stop;
+        let plan = Plan { stop: Stop { trials, timeout_s, target, plateau, budget }, workers, batch, deaths };
+        let observer =
+            PyObserver { engine: self, callbacks, progress, poll, shown: Mutex::new(Instant::now()) };
+        let stopped = if let Some(remote) = read_remote(self, evaluator)? {
+            enter(py, || self.study.optimize_remotely(&remote, &plan, &observer))?
+        } else if let Some(benchmark) = self.native(py, evaluator)? {
+            let measured =
+                benchmark.measuring(self.desk.goals.metrics()).map_err(|error| to_py(py, error))?;
             for metric in Evaluator::metrics(&measured).unwrap_or_default() {
                 self.column(py, metric)?;
             }
-            &measured
+            enter(py, || self.study.optimize(&measured, &plan, &observer))?
         } else {
-            python = PyEvaluator {
+            let python = PyEvaluator {
                 engine: self,
                 call: read_evaluator(evaluator, &self.desk.handle.space)?,
-                catch: (!catch.is_empty()).then(|| catch.clone().into_any().unbind()),
+                catch: catch.clone().into_any().unbind(),
             };
-            &python
+            enter(py, || self.study.optimize(&python, &plan, &observer))?
         };
-        let observer = PyObserver { engine: self, callbacks, progress, shown: Mutex::new(Instant::now()) };
-        let stopped = enter(py, || {
-            let count = |name: &str, value: i64| match usize::try_from(value) {
-                Ok(count) if count > 0 => Ok(count),
-                _ => Err(Error::Study(format!("{name} is {value}; expected 1 or more"))),
-            };
-            let plan = Plan {
-                stop: Stop::new(trials, timeout_s)?,
-                workers: count("workers", workers)?,
-                batch: count("batch", batch)?,
-            };
-            self.study.optimize(evaluator, &plan, &observer)
-        })?;
         Ok(match stopped {
             Stopped::Trials => "trials",
             Stopped::Timeout => "timeout",
             Stopped::Exhausted => "exhausted",
+            Stopped::Target => "target",
+            Stopped::Plateau => "plateau",
+            Stopped::Budget => "budget",
         })
     }
+}
+
+/// The conditions to stop, as a dict.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct PyStop {
+    trials: Option<u64>,
+    timeout_s: Option<f64>,
+    target: Vec<(String, f64)>,
+    plateau: Option<u64>,
+    budget: Vec<(String, f64)>,
 }
 
 impl PyStudy {
@@ -280,12 +351,7 @@ impl PyStudy {
     }
 
     fn column(&self, py: Python<'_>, name: &str) -> PyResult<usize> {
-        if let Some(column) = self.desk.names().iter().position(|(known, _)| known == name) {
-            return Ok(column);
-        }
-        let column = enter(py, || self.study.column(name))?;
-        self.learn_names(py)?;
-        Ok(column)
+        self.desk.column(py, &self.study, name)
     }
 
     /// What an evaluator returned, or what a trial `is told`, as an outcome.
@@ -357,8 +423,28 @@ impl PyStudy {
 
     /// The values of a dict by column; `None` where it has no such metric.
     fn measured(&self, number: TrialId, items: Bound<'_, PyList>, verb: &str) -> PyResult<Vec<Option<f64>>> {
-        let py = items.py();
         let mut values: Vec<Option<f64>> = vec![None; self.desk.goals.metrics().len()];
+        for (column, value) in self.desk.measured(&self.study, number, items, verb)? {
+            if column >= values.len() {
+                values.resize(column + 1, None);
+            }
+            values[column] = Some(value);
+        }
+        Ok(values)
+    }
+}
+
+impl Desk {
+    /// Column and value of the items of a dict of metrics.
+    fn measured(
+        &self,
+        study: &Study,
+        number: TrialId,
+        items: Bound<'_, PyList>,
+        verb: &str,
+    ) -> PyResult<Vec<(usize, f64)>> {
+        let py = items.py();
+        let mut values = Vec::with_capacity(items.len());
         for item in &items {
             let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
             let Ok(name) = name.downcast::<PyString>() else {
@@ -378,11 +464,7 @@ impl PyStudy {
                     caused(to_py(py, Error::Evaluation(message)), py, Some(failure))
                 })?,
             };
-            let column = self.column(py, &name)?;
-            if column >= values.len() {
-                values.resize(column + 1, None);
-            }
-            values[column] = Some(found);
+            values.push((self.column(py, study, &name)?, found));
         }
         Ok(values)
     }
@@ -453,10 +535,12 @@ fn measurement(values: Vec<Option<f64>>) -> Measurement {
 }
 
 /// One trial of a study; an immutable snapshot.
+///
+/// Equal to another one with the same number, point, state and values. A pickled one comes back without its study, so it
+/// cannot report.
 #[pyclass(name = "Trial", module = "modularnas._core", frozen)]
 pub(crate) struct PyTrial {
-    handle: Arc<SpaceHandle>,
-    names: Names,
+    desk: Arc<Desk>,
     trial: Trial,
 }
 
@@ -464,10 +548,147 @@ impl PyTrial {
     pub(crate) fn trial(&self) -> &Trial {
         &self.trial
     }
+
+    /// Metric and value of what was measured.
+    fn measured(&self) -> Vec<(String, f64)> {
+        let Some(Outcome::Complete(found) | Outcome::Pruned(found)) = &self.trial.outcome else {
+            return Vec::new();
+        };
+        let names = self.desk.names();
+        let values = names.iter().zip(&found.values).filter(|(_, value)| !value.is_nan());
+        values.map(|((name, _), value)| (name.clone(), *value)).collect()
+    }
 }
+
+type Record = (TrialId, String, Option<f64>, Option<TrialId>, String, Vec<(String, f64)>, Option<String>);
 
 #[pymethods]
 impl PyTrial {
+    /// Reports how the trial is doing at a step, for the pruner and for whoever looks on.
+    ///
+    /// Args:
+    ///     step: when, 0 or more; of what is the evaluator's business (epochs, batches). A step reported again replaces
+    ///         the earlier report.
+    ///     value: of the first objective, or a dict of metrics with at least one of the objectives.
+    ///
+    /// Raises:
+    ///     StudyError: for a trial that is not running any more, or without any of the objectives.
+    fn report(&self, py: Python<'_>, step: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let number = self.trial.id;
+        let study = self.desk.study(number).map_err(|error| to_py(py, error))?;
+        let Ok(step) = step.extract::<i64>().and_then(|step| Ok(u64::try_from(step)?)) else {
+            return refuse(
+                py,
+                format!("trial {number} reports at step {}; expected an int, 0 or more", described(step)),
+            );
+        };
+        let values = match value.downcast::<PyMapping>() {
+            Ok(mapping) => self.desk.measured(&study, number, mapping.items()?, "reports")?,
+            Err(_) => match plain_number(value).map_or_else(|| number_in(value), Ok) {
+                Ok(value) => vec![(0, value)],
+                Err(failure) => {
+                    let message = format!(
+                        "trial {number} reports {}; expected a number or a dict of metrics",
+                        described(value)
+                    );
+                    return Err(caused(to_py(py, Error::Study(message)), py, Some(failure)));
+                }
+            },
+        };
+        enter(py, || study.report(number, step, values))
+    }
+
+    /// Whether the study's pruner would end this trial now, by its last report. Then return `mn.Pruned(values)`.
+    fn should_prune(&self, py: Python<'_>) -> PyResult<bool> {
+        enter(py, || self.desk.study(self.trial.id)?.should_prune(self.trial.id))
+    }
+
+    /// What the trial reported: step to metric to value.
+    #[getter]
+    fn reports<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let (reports, metrics) = enter(py, || {
+            let study = self.desk.study(self.trial.id)?;
+            Ok((study.reports(self.trial.id)?, study.metrics()?))
+        })?;
+        let steps = PyDict::new(py);
+        for report in reports {
+            let values = PyDict::new(py);
+            for (column, value) in &report.values {
+                values.set_item(&metrics[*column], value)?;
+            }
+            steps.set_item(report.step, values)?;
+        }
+        Ok(steps)
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        let (one, two) = (&self.trial, &other.trial);
+        (one.id, &one.point, one.fidelity, one.parent) == (two.id, &two.point, two.fidelity, two.parent)
+            && self.desk.handle.space == other.desk.handle.space
+            && (self.state(), self.error()) == (other.state(), other.error())
+            && self.measured() == other.measured()
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.trial.id, self.trial.point.codes()).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let (py, this) = (slf.py(), slf.get());
+        // Without its costs: they are many times the size of a trial.
+        let space = SpaceHandle::of(py, Arc::clone(&this.desk.handle.space), None)?;
+        let space = Bound::new(py, PySpace { handle: space })?;
+        let goals = &this.desk.goals;
+        let fidelity = match this.trial.fidelity {
+            Fidelity::Full => None,
+            Fidelity::Partial(fraction) => Some(fraction),
+        };
+        let record: Record = (
+            this.trial.id,
+            this.desk.handle.space.point_to_json(&this.trial.point),
+            fidelity,
+            this.trial.parent,
+            this.state().to_string(),
+            this.measured(),
+            this.error().map(str::to_string),
+        );
+        let arguments = (space, objectives_to_py(py, goals)?, constraints_to_py(py, goals)?, record);
+        Ok((slf.getattr("_restore")?, arguments.into_pyobject(py)?))
+    }
+
+    #[staticmethod]
+    fn _restore(
+        py: Python<'_>,
+        space: &PySpace,
+        objectives: &Bound<'_, PyAny>,
+        constraints: &Bound<'_, PyAny>,
+        record: Record,
+    ) -> PyResult<Self> {
+        let goals = Goals::new(read_objectives(objectives)?, read_constraints(constraints)?)
+            .map_err(|error| to_py(py, error))?;
+        let (id, point, fidelity, parent, state, measured, error) = record;
+        let point = space.handle.space.point_from_json(&point).map_err(|error| to_py(py, error))?;
+        let mut names = goals.metrics().to_vec();
+        names.extend(
+            measured.iter().filter(|(name, _)| !goals.metrics().contains(name)).map(|(name, _)| name.clone()),
+        );
+        let value = |name: &String| measured.iter().find(|(one, _)| one == name).map(|(_, value)| *value);
+        let values =
+            Measurement { values: names.iter().map(|name| value(name).unwrap_or(f64::NAN)).collect() };
+        let outcome = match state.as_str() {
+            "complete" => Some(Outcome::Complete(values)),
+            "pruned" => Some(Outcome::Pruned(values)),
+            "failed" => Some(Outcome::Failed(error.unwrap_or_default())),
+            _ => None,
+        };
+        let desk = Desk::new(py, Arc::clone(&space.handle), goals);
+        desk.learn_names(py, &names);
+        let fidelity = fidelity.map_or(Fidelity::Full, Fidelity::Partial);
+        Ok(desk.trial(Trial { id, point, fidelity, parent, outcome }))
+    }
+
     /// Its number in the study, from 0.
     #[getter]
     fn number(&self) -> TrialId {
@@ -477,7 +698,7 @@ impl PyTrial {
     /// The point that it evaluates.
     #[getter]
     fn point(&self) -> PyPoint {
-        PyPoint::new(Arc::clone(&self.handle), self.trial.point.clone())
+        self.desk.point(&self.trial)
     }
 
     /// Metric to value, for what was measured.
@@ -485,7 +706,7 @@ impl PyTrial {
     fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let values = PyDict::new(py);
         if let Some(Outcome::Complete(measurement) | Outcome::Pruned(measurement)) = &self.trial.outcome {
-            for ((_, name), value) in self.names.iter().zip(&measurement.values) {
+            for ((_, name), value) in self.desk.names().iter().zip(&measurement.values) {
                 if !value.is_nan() {
                     values.set_item(name.bind(py), *value)?;
                 }
@@ -579,7 +800,7 @@ struct PyEvaluator<'a> {
     engine: &'a PyStudy,
     call: Call,
     /// A tuple of exception classes that are recorded as failures.
-    catch: Option<PyObject>,
+    catch: PyObject,
 }
 
 impl PyEvaluator<'_> {
@@ -603,7 +824,7 @@ impl PyEvaluator<'_> {
                 let result = evaluate.bind(py).call1((indices,));
                 let caught =
                     self.caught(py, result, |values| self.engine.measured_rows(&values, batch.len()))?;
-                Ok(caught.unwrap_or_else(|reason| vec![Outcome::Failed(reason); batch.len()]))
+                self.one_by_one(py, batch, caught)
             }
             Call::Evaluate(evaluate) => {
                 let trials: Vec<PyTrial> =
@@ -628,11 +849,26 @@ impl PyEvaluator<'_> {
                         })
                         .collect::<PyResult<Vec<_>>>()
                 })?;
-                Ok(match caught {
-                    Ok(outcomes) => outcomes,
-                    Err(reason) => vec![Outcome::Failed(reason); batch.len()],
-                })
+                self.one_by_one(py, batch, caught)
             }
+        }
+    }
+
+    /// The outcomes of a batch; if it failed as a whole, those of its trials alone, so that only the culprit fails.
+    fn one_by_one(
+        &self,
+        py: Python<'_>,
+        batch: &[Trial],
+        caught: std::result::Result<Vec<Outcome>, String>,
+    ) -> PyResult<Vec<Outcome>> {
+        match (caught, batch) {
+            (Ok(outcomes), _) => Ok(outcomes),
+            (Err(reason), [_]) => Ok(vec![Outcome::Failed(reason)]),
+            (Err(_), _) => batch
+                .chunks(1)
+                .map(|trial| self.outcomes(py, trial))
+                .collect::<PyResult<Vec<_>>>()
+                .map(|outcomes| outcomes.concat()),
         }
     }
 
@@ -645,12 +881,17 @@ impl PyEvaluator<'_> {
     ) -> PyResult<std::result::Result<T, String>> {
         match result {
             Ok(value) => read(value).map(Ok),
-            Err(error) => match &self.catch {
-                Some(catch) if error.matches(py, catch.bind(py))? => Ok(Err(traceback(py, &error)?)),
-                _ => Err(error),
-            },
+            Err(error) if error.matches(py, self.catch.bind(py))? || is_out_of_memory(&error, py)? => {
+                Ok(Err(traceback(py, &error)?))
+            }
+            Err(error) => Err(error),
         }
     }
+}
+
+/// Whether memory ran out, of the host or of a device: a trial fails of that whether the user asked to record it or not.
+fn is_out_of_memory(error: &PyErr, py: Python<'_>) -> PyResult<bool> {
+    py.import("modularnas.study.faults")?.call_method1("out_of_memory", (error.value(py),))?.extract()
 }
 
 /// An exception as Python prints it, its message first.
@@ -668,6 +909,49 @@ impl Evaluator for PyEvaluator<'_> {
     }
 }
 
+/// An object with `capacity()`, `submit(trials)` and `collect(seconds)`, the protocol of workers elsewhere.
+struct PyRemote<'a> {
+    engine: &'a PyStudy,
+    evaluator: PyObject,
+}
+
+fn read_remote<'a>(engine: &'a PyStudy, evaluator: &Bound<'_, PyAny>) -> PyResult<Option<PyRemote<'a>>> {
+    for method in ["capacity", "submit", "collect"] {
+        if !evaluator.hasattr(method)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(PyRemote { engine, evaluator: evaluator.clone().unbind() }))
+}
+
+impl RemoteEvaluator for PyRemote<'_> {
+    fn capacity(&self) -> Result<usize> {
+        Python::with_gil(|py| self.evaluator.call_method0(py, "capacity")?.extract(py)).map_err(foreign)
+    }
+
+    fn submit(&self, trials: &[Trial]) -> Result<()> {
+        Python::with_gil(|py| {
+            let trials = self.engine.wrap(trials.to_vec());
+            self.evaluator.call_method1(py, "submit", (trials,)).map(|_| ())
+        })
+        .map_err(foreign)
+    }
+
+    fn collect(&self, patience: Duration) -> Result<Vec<(TrialId, Outcome)>> {
+        Python::with_gil(|py| {
+            let found = self.evaluator.bind(py).call_method1("collect", (patience.as_secs_f64(),))?;
+            found
+                .try_iter()?
+                .map(|item| {
+                    let (number, outcome): (TrialId, Bound<'_, PyAny>) = item?.extract()?;
+                    Ok((number, self.engine.outcome(number, &outcome, "returned")?))
+                })
+                .collect::<PyResult<Vec<_>>>()
+        })
+        .map_err(foreign)
+    }
+}
+
 /// How often a progress display is told.
 const SHOWN_EVERY: Duration = Duration::from_millis(100);
 
@@ -675,16 +959,18 @@ struct PyObserver<'a> {
     engine: &'a PyStudy,
     callbacks: Vec<PyObject>,
     progress: Option<PyObject>,
+    /// Called between evaluations; what it raises ends the run.
+    poll: Option<PyObject>,
     shown: Mutex<Instant>,
 }
 
 impl Observer for PyObserver<'_> {
-    #[expect(
-        clippy::redundant_closure_for_method_calls,
-        reason = "the method is not general in its lifetime"
-    )]
     fn poll(&self) -> Result<()> {
-        Python::with_gil(|py| py.check_signals()).map_err(foreign)
+        Python::with_gil(|py| {
+            py.check_signals()?;
+            self.poll.as_ref().map_or(Ok(()), |poll| poll.call0(py).map(|_| ()))
+        })
+        .map_err(foreign)
     }
 
     fn told(&self, study: &Study, trials: &[Trial]) -> Result<()> {

@@ -15,13 +15,22 @@ use super::enter;
 use super::space::{PyPoint, PySpace};
 use crate::cost::Costs;
 use crate::error::Error;
-use crate::network::{Cost, Network};
-use crate::transform::state::{Grow, Slice, State, WeightMap as _};
+use crate::network::{Cost, Coupling, Demands, Network, Width};
+use crate::transform::state::{
+    Channels, Grow, Slice, Sort, State, WeightMap as _, Widen, average, identity_kernel, identity_norm,
+    inherit,
+};
 use crate::transform::{AppliedRule, RewritePlan, rewrite};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyPlan>()?;
     module.add_function(wrap_pyfunction!(plan_rewrite, module)?)?;
+    module.add_function(wrap_pyfunction!(network_widths, module)?)?;
+    module.add_function(wrap_pyfunction!(widen_channels, module)?)?;
+    module.add_function(wrap_pyfunction!(sort_channels, module)?)?;
+    module.add_function(wrap_pyfunction!(identity_layer, module)?)?;
+    module.add_function(wrap_pyfunction!(inherit_weights, module)?)?;
+    module.add_function(wrap_pyfunction!(average_weights, module)?)?;
     module.add_function(wrap_pyfunction!(write_safetensors, module)?)
 }
 
@@ -145,6 +154,19 @@ impl PyPlan {
         Ok(tensors(enter(py, move || Slice(&self.plan).map(&source, &point))?))
     }
 
+    /// The tensors of the supernet, by path, with the channels of every opened width in the order of their importance.
+    fn sort(
+        &self,
+        py: Python<'_>,
+        weights: HashMap<String, PyTensor>,
+    ) -> PyResult<HashMap<String, PyTensor>> {
+        let source = state(weights);
+        Ok(tensors(enter(py, move || {
+            let channels = &Channels::of(&self.network, &self.plan.demands);
+            Sort { channels, widths: &self.plan.widths }.map(&source)
+        })?))
+    }
+
     fn __copy__(slf: Py<Self>) -> Py<Self> {
         slf
     }
@@ -160,6 +182,103 @@ impl PyPlan {
         let (network, rules) = (pythonize(py, &plan.network)?, pythonize(py, &plan.rules)?);
         Ok((make, (network, rules, plan.tried.clone()).into_pyobject(py)?))
     }
+}
+
+/// The widths of a network, given as a plain record: one dict each with `layers` (the paths of those that make it),
+/// `size` (the positions that the first one makes) and `fixed` (why it cannot vary, or None).
+#[pyfunction]
+fn network_widths(py: Python<'_>, network: &Bound<'_, PyAny>) -> PyResult<Vec<PyObject>> {
+    let network: Network = depythonize(network)?;
+    let widths = enter(py, || Ok(Coupling::of(&network.flow, &Demands::default()).widths))?;
+    let path = |layer: &usize| network.nodes[network.flow.layers[*layer].node].path.clone();
+    let record = |width: Width| -> PyResult<PyObject> {
+        let record = PyDict::new(py);
+        record.set_item("layers", width.producers.iter().map(path).collect::<Vec<_>>())?;
+        record.set_item("size", width.size)?;
+        record.set_item("unit", width.size / width.channels.max(1))?;
+        record.set_item("fixed", width.fixed)?;
+        Ok(record.into_any().unbind())
+    };
+    widths.into_iter().map(record).collect()
+}
+
+/// The tensors of a network, by path, with which a layer makes `size` positions and the function stays.
+#[pyfunction]
+fn widen_channels(
+    py: Python<'_>,
+    network: &Bound<'_, PyAny>,
+    path: &str,
+    size: u64,
+    weights: HashMap<String, PyTensor>,
+    noise: f64,
+    seed: u64,
+) -> PyResult<HashMap<String, PyTensor>> {
+    let network: Network = depythonize(network)?;
+    let source = state(weights);
+    Ok(tensors(enter(py, move || {
+        let channels = &Channels::of(&network, &Demands::default());
+        Widen { channels, path, size, noise, seed }.map(&source)
+    })?))
+}
+
+/// The tensors of a network, by path, with the channels of every width that can vary in the order of their importance.
+#[pyfunction]
+fn sort_channels(
+    py: Python<'_>,
+    network: &Bound<'_, PyAny>,
+    weights: HashMap<String, PyTensor>,
+) -> PyResult<HashMap<String, PyTensor>> {
+    let network: Network = depythonize(network)?;
+    let source = state(weights);
+    Ok(tensors(enter(py, move || {
+        let channels = &Channels::of(&network, &Demands::default());
+        let all = channels.coupling().widths.iter().enumerate();
+        let widths: Vec<usize> = all.filter(|(_, width)| width.fixed.is_none()).map(|(i, _)| i).collect();
+        Sort { channels, widths: &widths }.map(&source)
+    })?))
+}
+
+/// The kernel of a convolution, without sizes the matrix of a linear layer, that computes the identity, and the scale
+/// and shift with which a batch norm of these statistics does.
+#[pyfunction]
+fn identity_layer(
+    py: Python<'_>,
+    size: Vec<i64>,
+    mean: PyTensor,
+    variance: PyTensor,
+    eps: f64,
+) -> PyResult<(PyTensor, PyTensor, PyTensor)> {
+    let (mean, variance) = (mean.0, variance.0);
+    let (kernel, scale, shift) = enter(py, move || {
+        let kernel = identity_kernel(mean.size()[0], &size, &mean)?;
+        let (scale, shift) = identity_norm(&mean, &variance, eps)?;
+        Ok((kernel, scale, shift))
+    })?;
+    Ok((PyTensor(kernel), PyTensor(scale), PyTensor(shift)))
+}
+
+/// A child's tensors that inherit something from its parent's, and for each (child's path, parent's path, part).
+#[pyfunction]
+#[allow(clippy::type_complexity)]
+fn inherit_weights(
+    py: Python<'_>,
+    parent: HashMap<String, PyTensor>,
+    child: HashMap<String, PyTensor>,
+) -> PyResult<(HashMap<String, PyTensor>, Vec<(String, String, f64)>)> {
+    let (parent, child) = (state(parent), state(child));
+    let (inherited, matches) = enter(py, move || inherit(&parent, &child))?;
+    Ok((tensors(inherited), matches.into_iter().map(|m| (m.to, m.from, m.part)).collect()))
+}
+
+/// The weighted average of checkpoints.
+#[pyfunction]
+fn average_weights(
+    py: Python<'_>,
+    states: Vec<HashMap<String, PyTensor>>,
+    weights: Vec<f64>,
+) -> PyResult<HashMap<String, PyTensor>> {
+    let states: Vec<State> = states.into_iter().map(state).collect();
+    Ok(tensors(enter(py, move || average(&states, &weights))?))
 }
 
 fn state(weights: HashMap<String, PyTensor>) -> State {

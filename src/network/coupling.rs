@@ -140,6 +140,30 @@ impl Coupling {
     }
 }
 
+impl Coupling {
+    /// The dimensions of parameters by which layers read channels: (index of [`Flow::parameters`], dimension). A layer
+    /// may read a parameter through a view of it, whose positions are still the parameter's own.
+    #[must_use]
+    pub fn reads(&self, flow: &Flow) -> Vec<(usize, usize)> {
+        let mut owner: HashMap<u32, (usize, usize)> = HashMap::new();
+        for (index, parameter) in flow.parameters.iter().enumerate() {
+            for (dim, known) in self.dims[parameter.tensor].iter().enumerate() {
+                let Dim::Atoms(atoms) = known else { continue };
+                owner.extend(atoms.iter().map(|&atom| (atom, (index, dim))));
+            }
+        }
+        let mut reads = Vec::new();
+        for (tensor, dim) in flow.layers.iter().filter_map(|layer| layer.input) {
+            let Dim::Atoms(atoms) = &self.dims[tensor][dim] else { continue };
+            let Some(&axis) = atoms.first().and_then(|atom| owner.get(atom)) else { continue };
+            if !reads.contains(&axis) {
+                reads.push(axis);
+            }
+        }
+        reads
+    }
+}
+
 struct Walk<'a> {
     flow: &'a Flow,
     dims: Vec<Vec<Dim>>,

@@ -15,7 +15,12 @@ pub(super) struct Identity {
     pub(super) algorithm: String,
     pub(super) settings: Value,
     pub(super) seed: u64,
+    /// Which costs of the space the points are drawn within; empty: none.
+    pub(super) costs: String,
 }
+
+/// In place of [`Identity::costs`] for files that do not say.
+pub(super) const UNKNOWN: &str = "?";
 
 impl Identity {
     pub(super) fn new(
@@ -24,6 +29,7 @@ impl Identity {
         algorithm: &str,
         settings: &Value,
         seed: u64,
+        costs: &str,
     ) -> Self {
         Identity {
             space: space.clone(),
@@ -32,6 +38,7 @@ impl Identity {
             algorithm: algorithm.to_string(),
             settings: settings.clone(),
             seed,
+            costs: costs.to_string(),
         }
     }
 
@@ -44,6 +51,14 @@ impl Identity {
         differences.extend(algorithm_differences(self, opening));
         if self.seed != opening.seed {
             differences.push(format!("seed: {} in the file, {} given", self.seed, opening.seed));
+        }
+        if self.costs != opening.costs && self.costs != UNKNOWN {
+            let named = |costs: &str| if costs.is_empty() { "none".to_string() } else { costs.to_string() };
+            differences.push(format!(
+                "costs of the space that constraints draw from: {} in the file, {} given (see space.with_cost)",
+                named(&self.costs),
+                named(&opening.costs)
+            ));
         }
         if differences.is_empty() {
             return Ok(());
@@ -218,7 +233,14 @@ mod tests {
             vec![Constraint { metric: "macs".into(), low: None, high: Some(3e8) }],
         )
         .unwrap();
-        Identity::new(&space, &goals, "regularized_evolution", &json!({"population": 100, "sample": 25}), 7)
+        Identity::new(
+            &space,
+            &goals,
+            "regularized_evolution",
+            &json!({"population": 100, "sample": 25}),
+            7,
+            "",
+        )
     }
 
     fn refusal(change: impl FnOnce(&mut Identity)) -> String {
@@ -251,6 +273,10 @@ mod tests {
         assert_eq!(
             refusal(|s| s.algorithm = "random".into()),
             "search algorithm: 'regularized_evolution' in the file, 'random' given"
+        );
+        assert_eq!(
+            refusal(|s| s.costs = "macs (f00)".into()),
+            "costs of the space that constraints draw from: none in the file, macs (f00) given (see space.with_cost)"
         );
         assert_eq!(
             refusal(|s| s.objectives[0].direction = Direction::Minimize),

@@ -5,17 +5,17 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::study::{Late, Turn};
+use super::study::{Late, Memory, Turn, Want};
 use super::{Observer, Stop, Stopped, Study};
 use crate::error::{Error, Result};
-use crate::evaluate::Evaluator;
+use crate::evaluate::{Evaluator, RemoteEvaluator};
 use crate::trial::{Measurement, Outcome, Trial, TrialId};
 
 /// How long signals may go unnoticed, and how often idle workers look for work.
 const BREATH: Duration = Duration::from_millis(100);
 
 /// How a run is done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// When it ends.
     pub stop: Stop,
@@ -23,6 +23,8 @@ pub struct Plan {
     pub workers: usize,
     /// How many trials an evaluator gets at once.
     pub batch: usize,
+    /// After so many deaths of the process that evaluated it a trial is recorded as failed; `None`: never.
+    pub deaths: Option<u64>,
 }
 
 impl Study {
@@ -41,24 +43,11 @@ impl Study {
         plan: &Plan,
         observer: &dyn Observer,
     ) -> Result<Stopped> {
-        for (name, value) in [("workers", plan.workers), ("batch", plan.batch)] {
-            if value == 0 {
-                return Err(Error::Study(format!("{name} is 0; expected 1 or more")));
-            }
-        }
-        let run = Run {
-            study: self,
-            evaluator,
-            columns: self.columns_of(evaluator)?,
-            observer,
-            plan,
-            deadline: plan.stop.deadline(),
-            in_flight: AtomicU64::new(0),
-            halted: AtomicBool::new(false),
-        };
+        let run = Run::new(self, plan, observer)?;
+        let hands = Hands { evaluator, columns: self.columns_of(evaluator)? };
         if plan.workers == 1 {
             let mut polled = Instant::now();
-            return run.work(&mut || {
+            return run.work(&hands, &mut || {
                 // Looking at the clock is cheaper than looking for signals, which takes Python's lock.
                 if polled.elapsed() < BREATH {
                     return Ok(());
@@ -70,9 +59,9 @@ impl Study {
         thread::scope(|scope| {
             let (sender, results) = mpsc::channel();
             for number in 0..plan.workers {
-                let (run, sender) = (&run, sender.clone());
+                let (run, hands, sender) = (&run, &hands, sender.clone());
                 let work = move || {
-                    let result = run.work(&mut || Ok(()));
+                    let result = run.work(hands, &mut || Ok(()));
                     if result.is_err() {
                         run.halt();
                     }
@@ -95,10 +84,7 @@ impl Study {
             loop {
                 let result = match results.recv_timeout(BREATH) {
                     Ok(result) => result,
-                    Err(RecvTimeoutError::Timeout) if first.is_ok() => {
-                        observer.poll().map(|()| Stopped::Trials)
-                    }
-                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Timeout) => observer.poll().map(|()| Stopped::Trials),
                     // Every worker is done, or panicked: the scope passes that on.
                     Err(RecvTimeoutError::Disconnected) => return first,
                 };
@@ -112,6 +98,60 @@ impl Study {
                 }
             }
         })
+    }
+
+    /// [`Study::optimize`] with workers elsewhere, who get one trial each as they become free. What they finish in the
+    /// meantime is told in one transaction, so the loop keeps pace with thousands of them.
+    ///
+    /// # Errors
+    /// As [`Study::optimize`].
+    pub fn optimize_remotely(
+        &self,
+        evaluator: &dyn RemoteEvaluator,
+        plan: &Plan,
+        observer: &dyn Observer,
+    ) -> Result<Stopped> {
+        let run = Run::new(self, plan, observer)?;
+        let mut lease = Lease { run: &run, trials: Vec::new() };
+        let mut outcomes = Vec::new();
+        let (mut stopping, mut interrupted) = (None, None);
+        loop {
+            let mut back: Vec<TrialId> = outcomes.iter().map(|(id, _)| *id).collect();
+            back.sort_unstable();
+            lease.trials.retain(|trial| back.binary_search(&trial.id).is_err());
+            let free = evaluator.capacity()?.saturating_sub(lease.trials.len());
+            let (turn, reason) =
+                run.turn(std::mem::take(&mut outcomes), if stopping.is_some() { 0 } else { free })?;
+            let idle = turn.asked.is_empty() && lease.trials.is_empty();
+            lease.trials.extend(turn.asked.iter().cloned());
+            stopping = stopping.or(reason);
+            let told = turn.told.len();
+            if !turn.told.is_empty() {
+                observer.told(self, &turn.told)?;
+            }
+            if !turn.asked.is_empty() {
+                evaluator.submit(&turn.asked)?;
+            }
+            // The first Ctrl-C lets the running trials finish, a second one does not.
+            match observer.poll() {
+                Err(e) if interrupted.is_none() => {
+                    run.halt();
+                    interrupted = Some(e);
+                }
+                polled => polled?,
+            }
+            if idle {
+                match (interrupted.take(), stopping) {
+                    (Some(e), _) => return Err(e),
+                    (None, Some(reason)) => return Ok(reason),
+                    (None, None) if free > 0 && told == 0 && !self.others_are_at_work()? => {
+                        return Ok(Stopped::Exhausted);
+                    }
+                    (None, None) => {}
+                }
+            }
+            outcomes = evaluator.collect(if idle { BREATH / 10 } else { BREATH })?;
+        }
     }
 
     /// Where the columns of an evaluator's measurements go; `None`: they are the study's own.
@@ -130,8 +170,6 @@ impl Study {
 
 struct Run<'a> {
     study: &'a Study,
-    evaluator: &'a dyn Evaluator,
-    columns: Option<Vec<usize>>,
     observer: &'a dyn Observer,
     plan: &'a Plan,
     deadline: Option<Instant>,
@@ -140,22 +178,49 @@ struct Run<'a> {
     halted: AtomicBool,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(study: &'a Study, plan: &'a Plan, observer: &'a dyn Observer) -> Result<Self> {
+        for (name, value) in [("workers", plan.workers), ("batch", plan.batch)] {
+            if value == 0 {
+                return Err(Error::Study(format!("{name} is 0; expected 1 or more")));
+            }
+        }
+        plan.stop.check(study.goals())?;
+        if plan.stop.watches() {
+            let columns = plan.stop.budget.iter().map(|(metric, _)| study.column(metric));
+            study.watch(&columns.collect::<Result<Vec<_>>>()?)?;
+        }
+        Ok(Run {
+            study,
+            observer,
+            plan,
+            deadline: plan.stop.deadline(),
+            in_flight: AtomicU64::new(0),
+            halted: AtomicBool::new(false),
+        })
+    }
+
+    /// Tells, and asks for up to `free` trials if no condition to stop holds; else says which one does.
+    fn turn(&self, outcomes: Vec<(TrialId, Outcome)>, free: usize) -> Result<(Turn, Option<Stopped>)> {
+        let (told, mut claimed, mut reason) = (outcomes.len() as u64, 0, None);
+        let turn = self.study.turn(outcomes, Late::Drop, |memory| {
+            let others = self.in_flight.fetch_sub(told, Ordering::Relaxed) - told;
+            let wanted = self.plan.stop.trials.unwrap_or(u64::MAX).saturating_sub(memory.told + others);
+            reason = self.reason_to_stop(wanted, memory);
+            claimed = if reason.is_some() { 0 } else { wanted.min(free as u64) };
+            self.in_flight.fetch_add(claimed, Ordering::Relaxed);
+            Want { count: claimed as usize, deaths: self.plan.deaths }
+        })?;
+        self.in_flight.fetch_sub(claimed - turn.asked.len() as u64, Ordering::Relaxed);
+        Ok((turn, reason))
+    }
+
     /// What one worker does.
-    fn work(&self, poll: &mut dyn FnMut() -> Result<()>) -> Result<Stopped> {
+    fn work(&self, hands: &Hands<'_>, poll: &mut dyn FnMut() -> Result<()>) -> Result<Stopped> {
         let mut outcomes = Vec::new();
         loop {
-            let (told, mut claimed, mut reason) = (outcomes.len() as u64, 0, None);
-            let Turn { told: finished, asked } = self.study.turn(outcomes, Late::Drop, |finished| {
-                let others = self.in_flight.fetch_sub(told, Ordering::Relaxed) - told;
-                let wanted = self.plan.stop.trials().saturating_sub(finished + others);
-                reason = self.reason_to_stop(wanted);
-                claimed = if reason.is_some() { 0 } else { wanted.min(self.plan.batch as u64) };
-                self.in_flight.fetch_add(claimed, Ordering::Relaxed);
-                claimed as usize
-            })?;
+            let (Turn { told: finished, asked }, reason) = self.turn(outcomes, self.plan.batch)?;
             let idle = asked.is_empty();
-            self.in_flight.fetch_sub(claimed - asked.len() as u64, Ordering::Relaxed);
             let lease = Lease { run: self, trials: asked };
             if !finished.is_empty() {
                 self.observer.told(self.study, &finished)?;
@@ -166,29 +231,45 @@ impl Run<'_> {
             }
             if idle {
                 // The algorithm has nothing for now; outcomes that are still to come may change that.
-                if self.in_flight.load(Ordering::Relaxed) == 0 && !self.study.others_are_at_work()? {
+                let nothing_new = finished.is_empty() && self.in_flight.load(Ordering::Relaxed) == 0;
+                if nothing_new && !self.study.others_are_at_work()? {
                     return Ok(Stopped::Exhausted);
                 }
                 thread::sleep(BREATH / 10);
                 outcomes = Vec::new();
             } else {
-                outcomes = self.evaluate(&lease.trials)?;
+                outcomes = hands.evaluate(&lease.trials)?;
                 lease.keep();
             }
         }
     }
 
-    fn reason_to_stop(&self, wanted: u64) -> Option<Stopped> {
+    fn reason_to_stop(&self, wanted: u64, memory: &Memory) -> Option<Stopped> {
         let over = || self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let reached =
+            memory.watch.as_ref().and_then(|watch| self.plan.stop.reached(self.study.goals(), watch));
         if wanted == 0 {
             Some(Stopped::Trials)
         } else if self.halted.load(Ordering::Relaxed) || over() {
             Some(Stopped::Timeout)
         } else {
-            None
+            reached
         }
     }
 
+    /// Lets workers end after the trial they are at.
+    fn halt(&self) {
+        self.halted.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An evaluator, and where its columns go.
+struct Hands<'a> {
+    evaluator: &'a dyn Evaluator,
+    columns: Option<Vec<usize>>,
+}
+
+impl Hands<'_> {
     fn evaluate(&self, trials: &[Trial]) -> Result<Vec<(TrialId, Outcome)>> {
         let outcomes = self.evaluator.evaluate(trials)?;
         if outcomes.len() != trials.len() {
@@ -229,11 +310,6 @@ impl Run<'_> {
             Outcome::Failed(reason) => Outcome::Failed(reason),
         })
     }
-
-    /// Lets workers end after the trial they are at.
-    fn halt(&self) {
-        self.halted.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Trials handed out to a worker. Whatever ends the worker, an error or a panic, they are given back.
@@ -271,8 +347,8 @@ mod tests {
     use super::*;
     use crate::trial::TrialId;
 
-    fn plan(trials: i64, workers: usize, batch: usize) -> Plan {
-        Plan { stop: Stop::new(trials, None).unwrap(), workers, batch }
+    fn plan(trials: u64, workers: usize, batch: usize) -> Plan {
+        Plan { stop: Stop::after(trials), workers, batch, deaths: None }
     }
 
     #[test]
@@ -411,10 +487,94 @@ mod tests {
             thread::sleep(Duration::from_millis(5));
             sum(trial)
         };
-        let plan = Plan { stop: Stop::new(1_000_000, Some(0.05)).unwrap(), workers: 2, batch: 1 };
+        let stop = Stop { timeout_s: Some(0.05), ..Stop::after(1_000_000) };
+        let plan = Plan { stop, workers: 2, batch: 1, deaths: None };
         assert_eq!(study.optimize(&slow, &plan, &Quiet).unwrap(), Stopped::Timeout);
         let trials = study.trials().unwrap();
         assert!(trials.len() < 100 && trials.iter().all(|trial| trial.outcome.is_some()), "{}", trials.len());
+    }
+
+    #[test]
+    fn conditions_on_what_was_told_end_a_run() {
+        let ends = |stop: Stop, workers| {
+            let study = study("random", None, 1);
+            let stopped =
+                study.optimize(&sum, &Plan { stop, workers, batch: 1, deaths: None }, &Quiet).unwrap();
+            (stopped, study.finished().unwrap(), study.best().unwrap().unwrap())
+        };
+        let target = || vec![("sum".to_string(), 15.0)];
+        let (stopped, _, best) = ends(Stop { target: target(), ..Stop::default() }, 1);
+        assert!(stopped == Stopped::Target && best.measurement().unwrap().values[0] >= 15.0);
+        assert_eq!(ends(Stop { target: target(), ..Stop::after(500) }, 3).0, Stopped::Target);
+        let (stopped, finished, best) = ends(Stop { plateau: Some(40), ..Stop::default() }, 1);
+        assert_eq!((stopped, finished), (Stopped::Plateau, best.id + 41));
+        let (stopped, finished, _) = ends(Stop { budget: vec![("sum".into(), 100.0)], ..Stop::default() }, 1);
+        assert!(stopped == Stopped::Budget && (5..30).contains(&finished), "{finished}");
+        let nobody = study("random", None, 1);
+        let plan =
+            Plan { stop: Stop { target: vec![("x".into(), 1.0)], ..Stop::default() }, ..plan(1, 1, 1) };
+        let error = nobody.optimize(&sum, &plan, &Quiet).unwrap_err();
+        assert_eq!(error.to_string(), "target 'x' is none of the objectives");
+    }
+
+    /// Workers that finish in the reverse order of what they hold.
+    struct Crew(Mutex<Vec<Trial>>, usize);
+
+    impl RemoteEvaluator for Crew {
+        fn capacity(&self) -> Result<usize> {
+            Ok(self.1)
+        }
+
+        fn submit(&self, trials: &[Trial]) -> Result<()> {
+            self.0.lock().unwrap().extend_from_slice(trials);
+            Ok(())
+        }
+
+        fn collect(&self, _: Duration) -> Result<Vec<(TrialId, Outcome)>> {
+            let mut held = self.0.lock().unwrap();
+            assert!(held.len() <= self.1);
+            let from = held.len() - held.len().div_ceil(2);
+            held.drain(from..).rev().map(|trial| Ok((trial.id, sum(&trial)?))).collect()
+        }
+    }
+
+    #[test]
+    fn workers_elsewhere_finish_every_trial_once() {
+        for workers in [1, 2, 7] {
+            let study = study("regularized_evolution", None, 0);
+            let crew = Crew(Mutex::default(), workers);
+            assert_eq!(study.optimize_remotely(&crew, &plan(60, 1, 1), &Quiet).unwrap(), Stopped::Trials);
+            let trials = study.trials().unwrap();
+            assert!(trials.len() == 60 && trials.iter().all(|trial| trial.outcome.is_some()));
+            assert!(crew.0.lock().unwrap().is_empty());
+        }
+        let (one, remote) =
+            (study("regularized_evolution", None, 0), study("regularized_evolution", None, 0));
+        one.optimize(&sum, &plan(60, 1, 1), &Quiet).unwrap();
+        remote.optimize_remotely(&Crew(Mutex::default(), 1), &plan(60, 1, 1), &Quiet).unwrap();
+        assert_eq!(one.trials().unwrap(), remote.trials().unwrap());
+    }
+
+    #[test]
+    fn an_interruption_lets_workers_elsewhere_finish_and_a_second_does_not() {
+        struct Impatient(AtomicUsize, usize);
+        impl Observer for Impatient {
+            fn poll(&self) -> Result<()> {
+                match self.0.fetch_add(1, Ordering::Relaxed) {
+                    n if n == 3 || n == self.1 => Err(Error::Interrupted),
+                    _ => Ok(()),
+                }
+            }
+        }
+        for (second, running) in [(usize::MAX, 0), (4, 1)] {
+            let study = study("random", None, 0);
+            let crew = Crew(Mutex::default(), 5);
+            let ended =
+                study.optimize_remotely(&crew, &plan(60, 1, 1), &Impatient(AtomicUsize::new(0), second));
+            assert!(matches!(ended, Err(Error::Interrupted)));
+            let unfinished = study.trials().unwrap().iter().filter(|trial| trial.outcome.is_none()).count();
+            assert_eq!(unfinished.min(1), running);
+        }
     }
 
     #[test]

@@ -2,34 +2,41 @@
 //!
 //! One row a trial. A row is `running` from the moment its number is given; `owner` says who evaluates it, and nobody
 //! (NULL) means that it waits to be handed out again. `told` is the order in which trials were told, which is the order
-//! in which every process, now or after a restart, tells them to its search algorithm.
+//! in which every process, now or after a restart, tells them to its search algorithm. `digest` chains them: each is a
+//! hash of the row and of the digest before, so a replay that differs from what was told is noticed.
+//!
+//! `attempts` counts how often a trial was handed out and tells reports of an earlier attempt from those of the last;
+//! `deaths` how often its owner died. `owners` holds the heartbeats (see `owner.rs`).
 //!
 //! Write-ahead log and `synchronous=FULL`: a commit is one fsync, and what was committed survives `kill -9` and power
-//! loss; readers never wait for the writer. Writers take turns by `BEGIN IMMEDIATE`. The file holds data only: reading
+//! loss; readers never wait for the writer. A report of a running trial is written without the fsync: it survives `kill -9`
+//! at once and power loss with the next told trial, whose fsync covers it. Writers take turns by `BEGIN IMMEDIATE`. The file holds data only: reading
 //! one from a stranger runs no code.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::ffi::ErrorCode;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::Value;
 
-use super::identity::Identity;
-use super::owner::{self, Census};
+use super::identity::{Identity, UNKNOWN};
+use super::owner::{self, BEAT, Census, LEASE};
 use crate::error::{Error, Result};
 use crate::space::{Point, SearchSpace};
 use crate::trial::{Fidelity, Measurement, Outcome, Trial, TrialId};
 
 /// "mnas"; marks the database as ours.
-const APPLICATION: i64 = 0x6d6e_6173;
+pub(super) const APPLICATION: i64 = 0x6d6e_6173;
 /// The layout below. A file of an older one is migrated on opening, a newer one is refused.
-const SCHEMA: i64 = 1;
+pub(super) const SCHEMA: i64 = 2;
 /// How long to wait for another process's transaction, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-const TABLES: &str = "
+pub(super) const TABLES: &str = "
 CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE trials (
     number INTEGER PRIMARY KEY,
@@ -43,9 +50,30 @@ CREATE TABLE trials (
     error TEXT,
     owner TEXT,
     started REAL,
-    finished REAL
+    finished REAL,
+    attempts INTEGER NOT NULL DEFAULT 1,
+    deaths INTEGER NOT NULL DEFAULT 0,
+    digest INTEGER
 );
 CREATE INDEX running ON trials (number) WHERE state = 'running';
+";
+/// What layout 2 has besides.
+pub(super) const TABLES_2: &str = "
+CREATE TABLE reports (
+    entry INTEGER PRIMARY KEY,
+    trial INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    step INTEGER NOT NULL,
+    metrics TEXT NOT NULL,
+    UNIQUE (trial, step)
+);
+CREATE TABLE owners (name TEXT PRIMARY KEY, beats INTEGER NOT NULL) WITHOUT ROWID;
+";
+/// From layout 1 to 2.
+const MIGRATION_2: &str = "
+ALTER TABLE trials ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE trials ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE trials ADD COLUMN digest INTEGER;
 ";
 
 /// The open file.
@@ -59,6 +87,15 @@ pub(super) struct Store {
     census: Census,
     /// SQLite's count of others' commits, as last seen.
     version: Option<i64>,
+    /// The last report that was read.
+    entry: i64,
+    heart: Option<Heart>,
+}
+
+/// The thread that counts on; it ends when the sender is dropped.
+struct Heart {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 /// A trial row: its number, order, and outcome by metric names.
@@ -66,7 +103,40 @@ pub(super) struct Told {
     pub(super) id: TrialId,
     pub(super) order: u64,
     pub(super) outcome: StoredOutcome,
+    /// What the chain was with it, as stored; `None` in rows of layout 1.
+    pub(super) digest: Option<u64>,
+    /// What the chain is with it, by what is stored, after `digest` before it.
+    pub(super) row: Row,
 }
+
+/// What of a told trial the chain covers.
+pub(super) struct Row(Vec<u8>);
+
+impl Row {
+    fn new(id: i64, codes: &[u8], state: &str, metrics: Option<&str>, error: Option<&str>) -> Row {
+        let mut bytes = id.to_le_bytes().to_vec();
+        for part in
+            [codes, state.as_bytes(), metrics.unwrap_or("").as_bytes(), error.unwrap_or("").as_bytes()]
+        {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+        Row(bytes)
+    }
+
+    /// FNV-1a over the chain so far and this row.
+    pub(super) fn chained(&self, before: u64) -> u64 {
+        let start = 0xcbf2_9ce4_8422_2325_u64;
+        before
+            .to_le_bytes()
+            .iter()
+            .chain(&self.0)
+            .fold(start, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    }
+}
+
+/// A report: trial, step, metrics by name.
+pub(super) type StoredReport = (TrialId, u64, Vec<(String, f64)>);
 
 /// An outcome as stored: metrics by name.
 pub(super) enum StoredOutcome {
@@ -88,7 +158,7 @@ pub(super) enum Owner {
 
 impl Store {
     /// Opens or creates the file of this study, and checks that it is of this study.
-    pub(super) fn open(path: &Path, identity: &Identity) -> Result<Store> {
+    pub(super) fn open(path: &Path, identity: &Identity, facts: &[(String, String)]) -> Result<Store> {
         check_path(path)?;
         let connection = retry(path, || connect(path))?;
         let store = Store {
@@ -99,9 +169,11 @@ impl Store {
             owner: owner::new_name(),
             census: Census::default(),
             version: None,
+            entry: 0,
+            heart: None,
         };
         store.begin()?;
-        let found = store.identify(identity);
+        let found = store.identify(identity).and_then(|()| store.note(facts));
         // Nothing was written if this fails; so a failed roll-back changes nothing either.
         match found {
             Ok(()) => store.commit()?,
@@ -115,6 +187,18 @@ impl Store {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// [`Store::begin`] for what may wait for the fsync of a later commit.
+    pub(super) fn begin_lightly(&self) -> Result<()> {
+        self.sql(|db| db.execute_batch("PRAGMA synchronous = NORMAL"))?;
+        self.begin()
+    }
+
+    /// Ends what [`Store::begin_lightly`] began.
+    pub(super) fn commit_lightly(&self) -> Result<()> {
+        self.commit()?;
+        self.sql(|db| db.execute_batch("PRAGMA synchronous = FULL"))
     }
 
     /// Begins a transaction in which nobody else writes.
@@ -144,6 +228,7 @@ impl Store {
             // The only thing that can go wrong is that SQLite rolled back by itself.
             let _ = self.run("ROLLBACK");
         }
+        let _ = self.sql(|db| db.execute_batch("PRAGMA synchronous = FULL"));
     }
 
     /// Whether others wrote since the last call; always at the first. To be called inside a transaction.
@@ -187,16 +272,18 @@ impl Store {
     /// Up to `count` trials told after the first `told`, in order.
     pub(super) fn told_after(&self, told: u64, count: usize) -> Result<Vec<Told>> {
         let rows = self.rows(
-            "SELECT number, told, state, metrics, error FROM trials WHERE told > ? ORDER BY told LIMIT ?",
+            "SELECT number, told, state, metrics, error, codes, digest FROM trials WHERE told > ? ORDER BY told LIMIT ?",
             [told as i64, count as i64],
             |row| {
                 let (state, metrics, error): (String, Option<String>, Option<String>) =
                     (row.get(2)?, row.get(3)?, row.get(4)?);
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, state, metrics, error))
+                let (codes, digest): (Vec<u8>, Option<i64>) = (row.get(5)?, row.get(6)?);
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, state, metrics, error, codes, digest))
             },
         )?;
         rows.into_iter()
-            .map(|(number, order, state, metrics, error)| {
+            .map(|(number, order, state, metrics, error, codes, digest)| {
+                let row = Row::new(number, &codes, &state, metrics.as_deref(), error.as_deref());
                 let metrics = || {
                     parse_metrics(metrics.as_deref().unwrap_or_default())
                         .ok_or_else(|| self.damaged(&format!("trial {number} has unreadable metrics")))
@@ -207,7 +294,8 @@ impl Store {
                     "failed" => StoredOutcome::Failed(error.unwrap_or_default()),
                     state => return Err(self.damaged(&format!("trial {number} was told and is '{state}'"))),
                 };
-                Ok(Told { id: number as u64, order: order as u64, outcome })
+                let digest = digest.map(|digest| digest as u64);
+                Ok(Told { id: number as u64, order: order as u64, outcome, digest, row })
             })
             .collect()
     }
@@ -215,17 +303,20 @@ impl Store {
     /// The numbers of the running trials, ascending, and who evaluates them.
     pub(super) fn running(&mut self) -> Result<Vec<(TrialId, Owner)>> {
         let rows = self.rows(
-            "SELECT number, owner FROM trials WHERE state = 'running' ORDER BY number",
+            "SELECT number, owner, beats FROM trials LEFT JOIN owners ON name = owner WHERE state = 'running'
+             ORDER BY number",
             [],
-            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?)),
+            |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<i64>>(2)?))
+            },
         )?;
         Ok(rows
             .into_iter()
-            .map(|(number, owner)| {
+            .map(|(number, owner, beats)| {
                 let owner = match owner {
                     None => Owner::Nobody,
                     Some(owner) if owner == self.owner => Owner::Mine,
-                    Some(owner) if self.census.is_dead(&owner) => Owner::Nobody,
+                    Some(owner) if self.census.is_dead(&owner, beats, LEASE) => Owner::Nobody,
                     Some(_) => Owner::Other,
                 };
                 (number as u64, owner)
@@ -256,14 +347,72 @@ impl Store {
         })
     }
 
-    /// Makes this study the owner of a running trial.
+    /// Makes this study the owner of a running trial, which starts over.
     pub(super) fn take(&self, id: TrialId) -> Result<()> {
         self.write(|db| {
             db.prepare_cached(
-                "UPDATE trials SET owner = ?, started = ? WHERE number = ? AND state = 'running'",
+                "UPDATE trials SET deaths = deaths + (owner IS NOT NULL), attempts = attempts + 1, owner = ?,
+                 started = ? WHERE number = ? AND state = 'running'",
             )?
             .execute(params![self.owner, now(), id as i64])
         })
+    }
+
+    /// How often the owner of a running trial that nobody evaluates died, the last one included.
+    pub(super) fn deaths(&self, id: TrialId) -> Result<u64> {
+        self.sql(|db| {
+            db.prepare_cached("SELECT deaths + (owner IS NOT NULL) FROM trials WHERE number = ?")?
+                .query_row([id as i64], |row| row.get::<_, i64>(0))
+        })
+        .map(|deaths| deaths as u64)
+    }
+
+    /// Enters a report of a running trial.
+    pub(super) fn report(&self, id: TrialId, step: u64, metrics: &[(String, f64)]) -> Result<()> {
+        let metrics = json_of(metrics.iter().map(|(name, value)| (name.as_str(), *value)));
+        self.write(|db| {
+            db.prepare_cached(
+                "INSERT OR REPLACE INTO reports (trial, attempt, step, metrics)
+                 SELECT number, attempts, ?, ? FROM trials WHERE number = ?",
+            )?
+            .execute(params![step as i64, metrics, id as i64])
+        })
+    }
+
+    /// The reports that were entered since the last call, of the last attempt of each trial.
+    pub(super) fn new_reports(&mut self) -> Result<Vec<StoredReport>> {
+        let rows = self.rows(
+            "SELECT entry, trial, step, reports.metrics FROM reports JOIN trials ON number = trial
+             WHERE entry > ? AND attempt = attempts ORDER BY entry",
+            [self.entry],
+            |row| {
+                let metrics: String = row.get(3)?;
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, metrics))
+            },
+        )?;
+        let mut reports = Vec::with_capacity(rows.len());
+        for (entry, trial, step, metrics) in rows {
+            let metrics = parse_metrics(&metrics)
+                .filter(|_| step >= 0)
+                .ok_or_else(|| self.damaged(&format!("a report of trial {trial} is unreadable")))?;
+            self.entry = entry;
+            reports.push((trial as u64, step as u64, metrics));
+        }
+        Ok(reports)
+    }
+
+    /// Lets the others see that this study lives, from now on.
+    pub(super) fn beat(&mut self) {
+        if self.heart.is_none() {
+            let (path, owner) = (self.path.clone(), self.owner.clone());
+            let (stop, stopped) = mpsc::channel();
+            let thread = thread::Builder::new().name("modularnas heartbeat".into());
+            // Without a heart the trials of this study are taken over by other hosts after a while, which is right.
+            self.heart = thread
+                .spawn(move || count_on(&path, &owner, &stopped))
+                .ok()
+                .map(|thread| Heart { stop, thread });
+        }
     }
 
     /// Gives a running trial of this study back.
@@ -276,20 +425,50 @@ impl Store {
         })
     }
 
-    /// Enters the outcome of a running trial as the `order`-th.
-    pub(super) fn finish(&self, id: TrialId, order: u64, outcome: &Outcome, names: &[String]) -> Result<()> {
+    /// Enters the outcome of a running trial as the `order`-th; returns the chain after `digest`.
+    pub(super) fn finish(
+        &self,
+        trial: &Trial,
+        order: u64,
+        outcome: &Outcome,
+        names: &[String],
+        digest: u64,
+    ) -> Result<u64> {
         let (state, metrics, error) = match outcome {
             Outcome::Complete(measurement) => ("complete", Some(write_metrics(measurement, names)), None),
             Outcome::Pruned(measurement) => ("pruned", Some(write_metrics(measurement, names)), None),
             Outcome::Failed(reason) => ("failed", None, Some(reason)),
         };
+        let id = trial.id as i64;
+        let error = error.map(String::as_str);
+        let digest = Row::new(id, &pack(&trial.point), state, metrics.as_deref(), error).chained(digest);
         self.write(|db| {
             db.prepare_cached(
-                "UPDATE trials SET state = ?, told = ?, metrics = ?, error = ?, finished = ?
+                "UPDATE trials SET state = ?, told = ?, metrics = ?, error = ?, finished = ?, digest = ?
                  WHERE number = ? AND state = 'running'",
             )?
-            .execute(params![state, order as i64, metrics, error, now(), id as i64])
+            .execute(params![state, order as i64, metrics, error, now(), digest as i64, id])
+        })?;
+        Ok(digest)
+    }
+
+    /// Enters what is worth knowing of the study and decides nothing.
+    fn note(&self, facts: &[(String, String)]) -> Result<()> {
+        self.sql(|db| {
+            for (key, value) in facts {
+                db.execute(
+                    "INSERT INTO study VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+                     WHERE value != excluded.value",
+                    [key, value],
+                )?;
+            }
+            db.execute(
+                "DELETE FROM owners WHERE name NOT IN (SELECT owner FROM trials WHERE owner IS NOT NULL AND
+                 state = 'running')",
+                [],
+            )
         })
+        .map(|_| ())
     }
 
     /// Creates the tables in an empty file; in one of ours compares the study in it.
@@ -311,7 +490,16 @@ impl Store {
                  update modularnas, or give another storage"
             )));
         }
-        self.identity()?.expect(&path.to_string(), opening)
+        self.identity()?.expect(&path.to_string(), opening)?;
+        if schema < 2 {
+            self.sql(|db| {
+                db.execute_batch(MIGRATION_2)?;
+                db.execute_batch(TABLES_2)?;
+                db.execute("INSERT INTO study VALUES ('costs', ?)", [&opening.costs])?;
+                db.execute_batch(&format!("PRAGMA user_version = {SCHEMA}"))
+            })?;
+        }
+        Ok(())
     }
 
     fn create(&self, identity: &Identity) -> Result<()> {
@@ -323,10 +511,12 @@ impl Store {
             ("algorithm", identity.algorithm.clone()),
             ("settings", identity.settings.to_string()),
             ("seed", identity.seed.to_string()),
+            ("costs", identity.costs.clone()),
             ("modularnas", env!("CARGO_PKG_VERSION").to_string()),
         ];
         self.sql(|db| {
             db.execute_batch(TABLES)?;
+            db.execute_batch(TABLES_2)?;
             for (key, value) in &rows {
                 db.execute("INSERT INTO study VALUES (?, ?)", [*key, value.as_str()])?;
             }
@@ -337,11 +527,13 @@ impl Store {
     }
 
     fn identity(&self) -> Result<Identity> {
-        let text = |key: &str| -> Result<String> {
+        let find = |key: &str| -> Result<Option<String>> {
             self.sql(|db| {
                 db.query_row("SELECT value FROM study WHERE key = ?", [key], |row| row.get(0)).optional()
-            })?
-            .ok_or_else(|| self.damaged(&format!("the study's {key} is missing")))
+            })
+        };
+        let text = |key: &str| -> Result<String> {
+            find(key)?.ok_or_else(|| self.damaged(&format!("the study's {key} is missing")))
         };
         let unreadable = |key: &str| self.damaged(&format!("the study's {key} is unreadable"));
         Ok(Identity {
@@ -352,12 +544,14 @@ impl Store {
             algorithm: text("algorithm")?,
             settings: serde_json::from_str(&text("settings")?).map_err(|_| unreadable("settings"))?,
             seed: text("seed")?.parse().map_err(|_| unreadable("seed"))?,
+            // Layout 1 does not say.
+            costs: find("costs")?.unwrap_or_else(|| UNKNOWN.to_string()),
         })
     }
 
     pub(super) fn damaged(&self, what: &str) -> Error {
         Error::Storage(format!(
-            "'{}' is damaged: {what}; restore a copy, or save what is readable with \"sqlite3 FILE .recover\"",
+            "'{0}' is damaged: {what}; restore a copy, or keep what is readable by \"modularnas repair {0}\"",
             self.path.display()
         ))
     }
@@ -399,12 +593,19 @@ impl Drop for Store {
         if std::process::id() != self.pid {
             // Closing would take part in the parent's locking.
             std::mem::forget(self.connection.take());
+            std::mem::forget(self.heart.take());
+            return;
+        }
+        if let Some(Heart { stop, thread }) = self.heart.take() {
+            drop(stop);
+            // It does not panic, and if it did, nothing would be lost.
+            let _ = thread.join();
         }
     }
 }
 
 /// Refuses what SQLite would take for something else than a path, and says what it would only call "unable to open".
-fn check_path(path: &Path) -> Result<()> {
+pub(super) fn check_path(path: &Path) -> Result<()> {
     let name = path.display();
     let refuse = |why: String| Err(Error::Storage(why));
     if path.as_os_str().is_empty() || path.as_os_str() == ":memory:" {
@@ -431,7 +632,21 @@ fn check_path(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+/// What the heart does, on a connection of its own: the study's may be busy for longer than a lease.
+fn count_on(path: &Path, owner: &str, stopped: &Receiver<()>) {
+    let Ok(connection) = connect(path) else { return };
+    let beat = || {
+        connection.execute(
+            "INSERT INTO owners VALUES (?, 0) ON CONFLICT (name) DO UPDATE SET beats = beats + 1",
+            [owner],
+        )
+    };
+    let lightly = connection.pragma_update(None, "synchronous", "NORMAL");
+    while lightly.is_ok() && beat().is_ok() && stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {}
+    let _ = connection.execute("DELETE FROM owners WHERE name = ?", [owner]);
+}
+
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     use rusqlite::OpenFlags;
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -477,14 +692,14 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-fn explain(path: &Path, error: &rusqlite::Error) -> Error {
+pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> Error {
     let name = path.display();
     Error::Storage(match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => {
             format!("'{name}' is not the file of a study (it is no SQLite database); give another storage")
         }
         Some(ErrorCode::DatabaseCorrupt) => format!(
-            "'{name}' is damaged: {error}; restore a copy, or save what is readable with \"sqlite3 FILE .recover\""
+            "'{name}' is damaged: {error}; restore a copy, or keep what is readable by \"modularnas repair {name}\""
         ),
         Some(ErrorCode::DiskFull) => format!(
             "no space left for '{name}'; every trial told before is in the file: free some space and open the study again"
@@ -525,7 +740,7 @@ fn pack(point: &Point) -> Vec<u8> {
     codes.chain(point.reals().iter().flat_map(|real| real.to_le_bytes())).collect()
 }
 
-fn unpack(bytes: &[u8], space: &SearchSpace) -> Option<Point> {
+pub(super) fn unpack(bytes: &[u8], space: &SearchSpace) -> Option<Point> {
     let (codes, reals) = bytes.split_at_checked(4 * space.len())?;
     let codes: Vec<i32> =
         codes.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
@@ -538,14 +753,16 @@ fn unpack(bytes: &[u8], space: &SearchSpace) -> Option<Point> {
 /// Metrics as a JSON object; those not measured are left out. JSON has no word for infinity, a text stands for it.
 fn write_metrics(measurement: &Measurement, names: &[String]) -> String {
     let metrics = names.iter().zip(&measurement.values).filter(|(_, value)| !value.is_nan());
-    let metrics = metrics.map(|(name, &value)| {
-        let json = if value.is_finite() { Value::from(value) } else { Value::from(value.to_string()) };
-        (name.clone(), json)
-    });
-    Value::Object(metrics.collect()).to_string()
+    json_of(metrics.map(|(name, &value)| (name.as_str(), value)))
 }
 
-fn parse_metrics(json: &str) -> Option<Vec<(String, f64)>> {
+fn json_of<'a>(metrics: impl Iterator<Item = (&'a str, f64)>) -> String {
+    let json =
+        |value: f64| if value.is_finite() { Value::from(value) } else { Value::from(value.to_string()) };
+    Value::Object(metrics.map(|(name, value)| (name.to_string(), json(value))).collect()).to_string()
+}
+
+pub(super) fn parse_metrics(json: &str) -> Option<Vec<(String, f64)>> {
     let Ok(Value::Object(metrics)) = serde_json::from_str(json) else { return None };
     metrics
         .into_iter()

@@ -9,12 +9,15 @@ use serde_json::Value;
 
 use super::history::History;
 use super::identity::Identity;
+use super::pruner::{Pruner, View};
+use super::reports::{Report, Reports};
+use super::stop::Watch;
 use super::store::{Owner, Store, StoredOutcome};
 use crate::cost::Feasible;
 use crate::error::{Error, Result};
 use crate::search::{self, Context, SearchAlgorithm};
 use crate::space::SearchSpace;
-use crate::trial::{Goals, Measurement, Outcome, Score, Trial, TrialId, front};
+use crate::trial::{Goals, Measurement, Outcome, Proposal, Score, Trial, TrialId, front};
 
 /// How many stored trials are read and told at once when a file is opened.
 const REPLAYED_AT_ONCE: usize = 4096;
@@ -52,10 +55,16 @@ pub struct Setup {
     pub goals: Goals,
     /// The points to draw from at random, if constraints on costs in closed form say which; else all.
     pub feasible: Option<Feasible>,
+    /// What costs `feasible` is of, in words that change when they do; empty without it. A file remembers it.
+    pub costs: String,
     /// How it searches.
     pub algorithm: Algorithm,
     /// The only source of its randomness.
     pub seed: u64,
+    /// Which running trials are ended early; `None`: none. May differ from run to run.
+    pub pruner: Option<Pruner>,
+    /// What the file should say besides, by key: the environment, the pruner.
+    pub facts: Vec<(String, String)>,
     /// Its file; `None` keeps it in memory.
     pub storage: Option<PathBuf>,
 }
@@ -81,6 +90,19 @@ pub(super) struct Turn {
     pub(super) asked: Vec<Trial>,
 }
 
+/// What a turn is to hand out.
+pub(super) struct Want {
+    pub(super) count: usize,
+    /// After so many deaths of its owner a trial is recorded as failed instead of being handed out again.
+    pub(super) deaths: Option<u64>,
+}
+
+impl From<usize> for Want {
+    fn from(count: usize) -> Self {
+        Want { count, deaths: None }
+    }
+}
+
 /// Whether an outcome for a trial that another process has told meanwhile is an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Late {
@@ -95,11 +117,14 @@ impl Study {
     /// [`Error::Study`] if the file holds another study, saying where it differs; [`Error::Storage`] if it cannot be
     /// read or written.
     pub fn create(setup: Setup) -> Result<Study> {
-        let Setup { space, goals, feasible, algorithm, seed, storage } = setup;
+        let Setup { space, goals, feasible, costs, algorithm, seed, pruner, facts, storage } = setup;
         let Algorithm { name, settings, state } = algorithm;
         let store = match storage {
             None => None,
-            Some(path) => Some(Store::open(&path, &Identity::new(&space, &goals, &name, &settings, seed))?),
+            Some(path) => {
+                let identity = Identity::new(&space, &goals, &name, &settings, seed, &costs);
+                Some(Store::open(&path, &identity, &facts)?)
+            }
         };
         let books = Books {
             memory: Memory {
@@ -113,7 +138,11 @@ impl Study {
                 running: VecDeque::new(),
                 owners: VecDeque::new(),
                 told: 0,
+                digest: 0,
                 best: None,
+                pruner,
+                reports: Reports::default(),
+                watch: None,
             },
             store,
             broken: None,
@@ -152,7 +181,7 @@ impl Study {
     /// Up to `count` trials to evaluate: first those that were handed out and came back without an outcome, then new
     /// ones. Fewer, or none, when the algorithm has no more.
     pub fn ask(&self, count: usize) -> Result<Vec<Trial>> {
-        Ok(self.turn(Vec::new(), Late::Refuse, |_| count)?.asked)
+        Ok(self.turn(Vec::new(), Late::Refuse, |_| count.into())?.asked)
     }
 
     /// Records the outcome of a running trial; returns the trial as recorded. A complete outcome without a finite value
@@ -161,18 +190,50 @@ impl Study {
     /// # Errors
     /// [`Error::Study`] for a trial that was not asked or is told already; nothing is recorded then.
     pub fn tell(&self, id: TrialId, outcome: Outcome) -> Result<Trial> {
-        let told = self.turn(vec![(id, outcome)], Late::Refuse, |_| 0)?.told.pop();
+        let told = self.turn(vec![(id, outcome)], Late::Refuse, |_| 0.into())?.told.pop();
         told.ok_or_else(|| Error::Internal("a told trial was not recorded".into()))
     }
 
     /// [`Study::tell`] and then [`Study::ask`] in one transaction.
     pub fn tell_and_ask(&self, outcomes: Vec<(TrialId, Outcome)>, count: usize) -> Result<Vec<Trial>> {
-        Ok(self.turn(outcomes, Late::Refuse, |_| count)?.asked)
+        Ok(self.turn(outcomes, Late::Refuse, |_| count.into())?.asked)
     }
 
     /// Gives running trials back, to be handed out again.
     pub fn release(&self, ids: &[TrialId]) -> Result<()> {
         self.lock()?.release(ids)
+    }
+
+    /// Enters trials that were evaluated elsewhere, and tells the algorithm; one transaction.
+    ///
+    /// # Errors
+    /// [`Error::Space`] for a point that is not of the space; nothing is recorded then.
+    pub fn add(&self, finished: Vec<(Proposal, Outcome)>) -> Result<Vec<Trial>> {
+        finished.iter().try_for_each(|(proposal, _)| self.space.check(&proposal.point))?;
+        self.lock()?.transaction(|books| books.add(finished))
+    }
+
+    /// Enters what a running trial reports at a step: columns and values. A later report of a step replaces it. Seen by
+    /// others at once; it survives `kill -9` at once, and power loss with the next told trial.
+    ///
+    /// # Errors
+    /// [`Error::Study`] for a trial that is not running, or a report without any of the objectives.
+    pub fn report(&self, id: TrialId, step: u64, values: Vec<(usize, f64)>) -> Result<()> {
+        self.lock()?.report(id, step, values)
+    }
+
+    /// Whether the pruner would end this running trial now.
+    pub fn should_prune(&self, id: TrialId) -> Result<bool> {
+        let mut books = self.lock()?;
+        books.refresh()?;
+        Ok(books.memory.should_prune(id))
+    }
+
+    /// What a trial reported, by step.
+    pub fn reports(&self, id: TrialId) -> Result<Vec<Report>> {
+        let mut books = self.lock()?;
+        books.refresh()?;
+        Ok(books.memory.reports.curve(id).to_vec())
     }
 
     /// All trials by number, running ones included.
@@ -218,14 +279,22 @@ impl Study {
         Ok(books.memory.owners.contains(&Owner::Other))
     }
 
-    /// Tells, then asks for as many as `want` says when it is given the number of finished trials; one transaction.
+    /// Tells, then asks for as many as `want` says when it has seen the books; one transaction.
     pub(super) fn turn(
         &self,
         outcomes: Vec<(TrialId, Outcome)>,
         late: Late,
-        want: impl FnOnce(u64) -> usize,
+        want: impl FnOnce(&Memory) -> Want,
     ) -> Result<Turn> {
-        self.lock()?.turn(outcomes, late, want)
+        self.lock()?.transaction(|books| books.record_and_propose(outcomes, late, want))
+    }
+
+    /// Begins to keep what conditions to stop look at: the front, and the sums of these columns.
+    pub(super) fn watch(&self, columns: &[usize]) -> Result<()> {
+        let mut books = self.lock()?;
+        books.refresh()?;
+        books.memory.watch(columns);
+        Ok(())
     }
 
     fn lock(&self) -> Result<Guard<'_>> {
@@ -298,26 +367,21 @@ struct Books {
 }
 
 impl Books {
-    fn turn(
-        &mut self,
-        outcomes: Vec<(TrialId, Outcome)>,
-        late: Late,
-        want: impl FnOnce(u64) -> usize,
-    ) -> Result<Turn> {
+    fn transaction<T>(&mut self, work: impl FnOnce(&mut Books) -> Result<T>) -> Result<T> {
         self.usable()?;
         if let Some(store) = &self.store {
             store.begin()?;
         }
-        let turn = self.record_and_propose(outcomes, late, want);
-        let Some(store) = &self.store else { return turn };
-        match turn {
+        let done = work(self);
+        let Some(store) = &self.store else { return done };
+        match done {
             Err(Error::Storage(why)) => {
                 self.break_off(&why);
                 Err(Error::Storage(why))
             }
             // An algorithm that failed does not take the recorded outcomes with it.
-            turn => match store.commit() {
-                Ok(()) => turn,
+            done => match store.commit() {
+                Ok(()) => done,
                 Err(e) => {
                     self.break_off(&e.to_string());
                     Err(e)
@@ -330,7 +394,7 @@ impl Books {
         &mut self,
         mut outcomes: Vec<(TrialId, Outcome)>,
         late: Late,
-        want: impl FnOnce(u64) -> usize,
+        want: impl FnOnce(&Memory) -> Want,
     ) -> Result<Turn> {
         self.catch_up()?;
         match late {
@@ -340,19 +404,113 @@ impl Books {
         let mut told = Vec::with_capacity(outcomes.len());
         for (id, outcome) in outcomes {
             let outcome = self.memory.accept(outcome)?;
-            if let Some(store) = &self.store {
-                store.finish(id, self.memory.told + 1, &outcome, &self.memory.metrics)?;
-            }
-            told.extend(self.memory.finish(id, outcome));
+            told.extend(self.finish(id, outcome)?);
         }
         self.learn(&told)?;
-        let count = want(self.memory.told);
-        let asked = if count == 0 { Vec::new() } else { self.hand_out(count)? };
+        let mut want = want(&self.memory);
+        if let Some(deaths) = want.deaths.filter(|_| want.count > 0) {
+            let lost = self.give_up(deaths)?;
+            self.learn(&lost)?;
+            want.count = want.count.saturating_sub(lost.len());
+            told.extend(lost);
+        }
+        let asked = if want.count == 0 { Vec::new() } else { self.hand_out(want.count)? };
         Ok(Turn { told, asked })
+    }
+
+    fn finish(&mut self, id: TrialId, outcome: Outcome) -> Result<Option<Trial>> {
+        let memory = &mut self.memory;
+        if let Some(store) = &self.store {
+            let trial = memory.history.trial(id).ok_or_else(|| memory.no_trial(id))?;
+            memory.digest =
+                store.finish(&trial, memory.told + 1, &outcome, &memory.metrics, memory.digest)?;
+        }
+        Ok(memory.finish(id, outcome))
+    }
+
+    /// Records those trials as failed whose owner died so often; they may well have been the cause.
+    fn give_up(&mut self, deaths: u64) -> Result<Vec<Trial>> {
+        let Some(store) = &self.store else { return Ok(Vec::new()) };
+        let mut lost = Vec::new();
+        for id in self.memory.of(Owner::Nobody) {
+            let died = store.deaths(id)?;
+            if died >= deaths {
+                lost.push((id, died));
+            }
+        }
+        let mut failed = Vec::new();
+        for (id, died) in lost {
+            let times = if died == 1 { "once".to_string() } else { format!("{died} times") };
+            let reason = format!("the process that evaluated it died {times} (killed, or out of memory)");
+            failed.extend(self.finish(id, Outcome::Failed(reason))?);
+        }
+        Ok(failed)
+    }
+
+    fn add(&mut self, finished: Vec<(Proposal, Outcome)>) -> Result<Vec<Trial>> {
+        self.catch_up()?;
+        let mut told = Vec::with_capacity(finished.len());
+        for (proposal, outcome) in finished {
+            let outcome = self.memory.accept(outcome)?;
+            let Proposal { point, fidelity, parent } = proposal;
+            let id = self.memory.history.len();
+            let trial = Trial { id, point, fidelity, parent, outcome: None };
+            if let Some(store) = &self.store {
+                store.insert(&trial, &self.memory.space)?;
+            }
+            self.memory.begin(&trial, Owner::Mine);
+            told.extend(self.finish(id, outcome)?);
+        }
+        self.learn(&told)?;
+        Ok(told)
+    }
+
+    fn report(&mut self, id: TrialId, step: u64, values: Vec<(usize, f64)>) -> Result<()> {
+        self.usable()?;
+        if let Some(store) = &self.store {
+            store.begin_lightly()?;
+        }
+        let entered = self.enter_report(id, step, values);
+        let Some(store) = &self.store else { return entered };
+        let entered = entered.and_then(|()| store.commit_lightly());
+        if entered.is_err() {
+            store.roll_back();
+        }
+        entered
+    }
+
+    fn enter_report(&mut self, id: TrialId, step: u64, mut values: Vec<(usize, f64)>) -> Result<()> {
+        self.catch_up()?;
+        let memory = &mut self.memory;
+        if !memory.history.is_running(id) {
+            return Err(match memory.history.trial(id) {
+                None => memory.no_trial(id),
+                Some(_) => Error::Study(format!("trial {id} is finished; only a running trial reports")),
+            });
+        }
+        values.sort_unstable_by_key(|(column, _)| *column);
+        if values.first().is_none_or(|(column, _)| *column >= memory.goals.objectives().len()) {
+            let names: Vec<String> =
+                memory.goals.objectives().iter().map(|objective| format!("'{}'", objective.metric)).collect();
+            return Err(Error::Study(format!(
+                "trial {id} reports none of the objectives; report a number, or a dict with at least one of {}",
+                names.join(", ")
+            )));
+        }
+        if let Some(store) = &self.store {
+            let named: Vec<(String, f64)> =
+                values.iter().map(|&(column, value)| (memory.metrics[column].clone(), value)).collect();
+            store.report(id, step, &named)?;
+        }
+        memory.reports.enter(id, Report { step, values: values.into() });
+        Ok(())
     }
 
     /// Abandoned trials first, lowest number first, then new ones.
     fn hand_out(&mut self, count: usize) -> Result<Vec<Trial>> {
+        if let Some(store) = &mut self.store {
+            store.beat();
+        }
         let memory = &mut self.memory;
         let mut asked = Vec::with_capacity(count);
         for (trial, owner) in memory.running.iter().zip(&mut memory.owners) {
@@ -361,6 +519,7 @@ impl Books {
                     store.take(trial.id)?;
                 }
                 *owner = Owner::Mine;
+                memory.reports.forget(trial.id);
                 asked.push(trial.clone());
             }
         }
@@ -403,10 +562,20 @@ impl Books {
                     if row.order != memory.told + 1 || !memory.history.is_running(row.id) {
                         return Err(store.damaged(&format!("trial {} is told out of order", row.id)));
                     }
+                    memory.digest = row.row.chained(memory.digest);
+                    if row.digest.is_some_and(|digest| digest != memory.digest) {
+                        return Err(store.damaged(&format!("trial {} is not what was told", row.id)));
+                    }
                     let outcome = memory.outcome(row.outcome);
                     told.extend(memory.finish(row.id, outcome));
                 }
                 memory.learn(&told)?;
+            }
+            for (trial, step, metrics) in store.new_reports()? {
+                let values = metrics.into_iter().map(|(name, value)| (memory.column(&name), value));
+                let mut values: Vec<(usize, f64)> = values.collect();
+                values.sort_unstable_by_key(|(column, _)| *column);
+                memory.reports.enter(trial, Report { step, values: values.into() });
             }
         }
         // Without news an owner may have died all the same.
@@ -491,7 +660,7 @@ impl Books {
 }
 
 /// The trials and the algorithm that was told them.
-struct Memory {
+pub(super) struct Memory {
     space: Arc<SearchSpace>,
     goals: Goals,
     feasible: Option<Feasible>,
@@ -503,8 +672,14 @@ struct Memory {
     running: VecDeque<Trial>,
     owners: VecDeque<Owner>,
     /// How many trials were told.
-    told: u64,
+    pub(super) told: u64,
+    /// The chain of what was told, as in the file.
+    digest: u64,
     best: Option<(Score, TrialId)>,
+    pruner: Option<Pruner>,
+    reports: Reports,
+    /// What conditions to stop look at, once somebody asked for it.
+    pub(super) watch: Option<Watch>,
 }
 
 impl Memory {
@@ -546,6 +721,9 @@ impl Memory {
     fn finish(&mut self, id: TrialId, outcome: Outcome) -> Option<Trial> {
         self.history.finish(id, &outcome);
         self.told += 1;
+        if let Some(watch) = &mut self.watch {
+            watch.see(&self.goals, &outcome);
+        }
         if let Outcome::Complete(measurement) = &outcome {
             let score = self.goals.score(measurement);
             let better = |(best, holder): &(Score, TrialId)| score.compare(best).then(id.cmp(holder)).is_lt();
@@ -578,6 +756,25 @@ impl Memory {
             feasible: self.feasible.as_ref(),
         };
         self.algorithm.tell(&context, told)
+    }
+
+    fn should_prune(&self, trial: TrialId) -> bool {
+        let is_complete = |id: TrialId| self.history.measurement(id).is_some();
+        let view = View {
+            goals: &self.goals,
+            seed: self.seed,
+            trial,
+            reports: &self.reports,
+            is_complete: &is_complete,
+        };
+        self.pruner.as_ref().is_some_and(|pruner| pruner.prunes(&view))
+    }
+
+    fn watch(&mut self, columns: &[usize]) {
+        let mut watch = Watch::new(columns);
+        let outcomes = self.history.trials().filter_map(|trial| trial.outcome);
+        outcomes.for_each(|outcome| watch.see(&self.goals, &outcome));
+        self.watch = Some(watch);
     }
 
     fn column(&mut self, metric: &str) -> usize {
@@ -707,12 +904,36 @@ pub(super) mod tests {
     }
 
     fn create(algorithm: Algorithm, goals: Goals, storage: Option<PathBuf>, seed: u64) -> Result<Study> {
-        Study::create(Setup { space: Arc::new(digits()), goals, feasible: None, algorithm, seed, storage })
+        pruned(algorithm, goals, storage, seed, None)
+    }
+
+    fn pruned(
+        algorithm: Algorithm,
+        goals: Goals,
+        storage: Option<PathBuf>,
+        seed: u64,
+        pruner: Option<Pruner>,
+    ) -> Result<Study> {
+        Study::create(Setup {
+            space: Arc::new(digits()),
+            goals,
+            feasible: None,
+            costs: String::new(),
+            algorithm,
+            seed,
+            pruner,
+            facts: vec![("environment".into(), "{}".into())],
+            storage,
+        })
     }
 
     fn named(name: &str) -> Algorithm {
         let settings = if name == "random" { json!({}) } else { json!({"population": 20, "sample": 5}) };
         Algorithm::registered(name, &settings, &digits(), &goals(vec![])).unwrap()
+    }
+
+    pub(crate) fn open(storage: Option<PathBuf>) -> Result<Study> {
+        create(named("regularized_evolution"), goals(vec![]), storage, 0)
     }
 
     pub(crate) fn study(name: &str, storage: Option<PathBuf>, seed: u64) -> Study {
@@ -858,7 +1079,7 @@ pub(super) mod tests {
         rusqlite::Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
         assert!(
             open(newer)
-                .contains("was written by a newer modularnas (file layout 99; this one reads up to 1)")
+                .contains("was written by a newer modularnas (file layout 99; this one reads up to 2)")
         );
 
         assert!(open(folder.path().to_path_buf()).contains("is a folder"));
@@ -877,6 +1098,7 @@ pub(super) mod tests {
             ("DELETE FROM trials WHERE number = 1", "trial 1 is missing"),
             ("UPDATE trials SET metrics = '[]' WHERE number = 1", "trial 1 has unreadable metrics"),
             ("UPDATE trials SET told = 9 WHERE number = 1", "trial 2 is told out of order"),
+            ("UPDATE trials SET metrics = '{\"sum\": 2.0}' WHERE number = 1", "trial 1 is not what was told"),
             ("UPDATE trials SET state = 'running' WHERE number = 1", "trial 1 was told and is 'running'"),
             ("DELETE FROM study WHERE key = 'seed'", "the study's seed is missing"),
             ("UPDATE study SET value = '{' WHERE key = 'space'", "the study's space is unreadable"),
@@ -893,6 +1115,115 @@ pub(super) mod tests {
             let error = create(named("random"), goals(vec![]), Some(path), 0).err().unwrap();
             assert!(matches!(&error, Error::Storage(why) if why.contains(expected)), "{error}");
         }
+    }
+
+    #[test]
+    fn reports_are_there_after_opening_again_and_of_the_last_attempt_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.db");
+        let open = || study("random", Some(path.clone()), 0);
+        let first = open();
+        first.ask(2).unwrap();
+        first.report(0, 1, vec![(0, 2.0)]).unwrap();
+        first.report(0, 0, vec![(0, f64::INFINITY)]).unwrap();
+        first.report(0, 1, vec![(0, 3.0)]).unwrap();
+        first.report(1, 0, vec![(0, 1.0)]).unwrap();
+        first.tell(0, complete(&[3.0])).unwrap();
+        let other = open();
+        assert_eq!(other.reports(0).unwrap()[1], Report { step: 1, values: Box::new([(0, 3.0)]) });
+        assert_eq!(other.reports(0).unwrap(), first.reports(0).unwrap());
+        drop(first);
+        assert_eq!(other.ask(1).unwrap()[0].id, 1);
+        assert!(other.reports(1).unwrap().is_empty() && open().reports(1).unwrap().is_empty());
+        assert_eq!(
+            other.report(0, 5, vec![(0, 1.0)]).unwrap_err().to_string(),
+            "trial 0 is finished; only a running trial reports"
+        );
+        let column = other.column("more").unwrap();
+        assert_eq!(
+            other.report(1, 5, vec![(column, 1.0)]).unwrap_err().to_string(),
+            "trial 1 reports none of the objectives; report a number, or a dict with at least one of 'sum'"
+        );
+    }
+
+    #[test]
+    fn a_pruner_sees_the_reports_of_every_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.db");
+        let rule = || Some(Pruner::read(&json!({"name": "percentile", "startup_trials": 2})).unwrap());
+        let open = || pruned(named("random"), goals(vec![]), Some(path.clone()), 0, rule()).unwrap();
+        let (one, two) = (open(), open());
+        one.ask(2).unwrap();
+        for id in 0..2 {
+            one.report(id, 3, vec![(0, 5.0)]).unwrap();
+            one.tell(id, complete(&[5.0])).unwrap();
+        }
+        two.ask(1).unwrap();
+        two.report(2, 3, vec![(0, 4.0)]).unwrap();
+        assert!(two.should_prune(2).unwrap() && one.should_prune(2).unwrap());
+        two.report(2, 4, vec![(0, 4.0)]).unwrap();
+        assert!(!two.should_prune(2).unwrap());
+    }
+
+    #[test]
+    fn trials_from_elsewhere_are_learnt() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.db");
+        let open = || study("regularized_evolution", Some(path.clone()), 0);
+        let given = |i| (Proposal::new(digits().sample(9, i)), complete(&[i as f64]));
+        let first = open();
+        let added = first.add((0..30).map(given).collect()).unwrap();
+        assert_eq!((added[29].id, first.best().unwrap().unwrap().id), (29, 29));
+        let next = first.ask(1).unwrap();
+        assert_eq!(next[0].id, 30);
+        drop(first);
+        assert_eq!(open().ask(1).unwrap(), next);
+    }
+
+    #[test]
+    fn a_file_of_the_first_layout_is_migrated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.db");
+        let open = || study("regularized_evolution", Some(path.clone()), 0);
+        let first = open();
+        let asked = first.ask(4).unwrap();
+        for id in 0..3 {
+            first.tell(id, complete(&[id as f64])).unwrap();
+        }
+        drop(first);
+        let downgrade = "ALTER TABLE trials DROP COLUMN attempts; ALTER TABLE trials DROP COLUMN deaths;
+            ALTER TABLE trials DROP COLUMN digest; DROP TABLE reports; DROP TABLE owners;
+            DELETE FROM study WHERE key IN ('costs', 'environment'); PRAGMA user_version = 1";
+        rusqlite::Connection::open(&path).unwrap().execute_batch(downgrade).unwrap();
+        let again = open();
+        assert_eq!(again.finished().unwrap(), 3);
+        assert_eq!(again.ask(1).unwrap(), asked[3..]);
+        again.report(3, 0, vec![(0, 1.0)]).unwrap();
+        again.tell(3, complete(&[1.0])).unwrap();
+        drop(again);
+        assert_eq!(open().finished().unwrap(), 4);
+    }
+
+    #[test]
+    fn a_trial_whose_owner_dies_again_and_again_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.db");
+        let open = || study("random", Some(path.clone()), 0);
+        let want = |count| move |_: &Memory| Want { count, deaths: Some(2) };
+        for death in 0..2 {
+            let here = open();
+            let turn = here.turn(Vec::new(), Late::Drop, want(1)).unwrap();
+            assert_eq!((turn.asked[0].id, turn.told.len()), (0, 0), "death {death}");
+            // What a process leaves behind that did not come to give its trials back.
+            rusqlite::Connection::open(&path)
+                .unwrap()
+                .execute("UPDATE trials SET owner = replace(owner, ':', ':0')", [])
+                .unwrap();
+        }
+        let turn = open().turn(Vec::new(), Late::Drop, want(2)).unwrap();
+        assert_eq!((turn.told[0].id, turn.asked[0].id), (0, 1));
+        let reason = "the process that evaluated it died 2 times (killed, or out of memory)".to_string();
+        assert_eq!(turn.told[0].outcome, Some(Outcome::Failed(reason)));
     }
 
     #[test]

@@ -56,6 +56,15 @@ pub enum Action {
         /// For each block that may be left out: its path, and whether it stays at each code.
         blocks: Vec<(String, Vec<bool>)>,
     },
+    /// Some modules of a list stay.
+    Subset {
+        /// The list.
+        path: String,
+        /// The decision.
+        decision: usize,
+        /// For each module: its path, and whether it stays at each code.
+        blocks: Vec<(String, Vec<bool>)>,
+    },
 }
 
 impl Action {
@@ -66,7 +75,8 @@ impl Action {
             Action::Kernel { path, .. }
             | Action::Choice { path, .. }
             | Action::Width { path, .. }
-            | Action::Depth { path, .. } => path,
+            | Action::Depth { path, .. }
+            | Action::Subset { path, .. } => path,
         }
     }
 
@@ -77,7 +87,8 @@ impl Action {
             Action::Kernel { decision, .. }
             | Action::Choice { decision, .. }
             | Action::Width { decision, .. }
-            | Action::Depth { decision, .. } => *decision,
+            | Action::Depth { decision, .. }
+            | Action::Subset { decision, .. } => *decision,
         }
     }
 }
@@ -147,7 +158,7 @@ pub struct Fixed {
 pub struct RewritePlan {
     /// The decisions.
     pub space: SearchSpace,
-    /// One for each decision, in the same order; outer modules before inner ones.
+    /// One for each place that a decision opens, in the order of decisions; outer modules before inner ones.
     pub actions: Vec<Action>,
     /// What stays of parameters and buffers.
     pub cuts: Vec<Cut>,
@@ -155,6 +166,10 @@ pub struct RewritePlan {
     pub original: Option<Point>,
     /// What could not be opened.
     pub fixed: Vec<Fixed>,
+    /// What the rules demand of channels, and the widths that they open.
+    pub demands: Demands,
+    /// The widths that are opened, as indices of the coupling under these demands.
+    pub widths: Vec<usize>,
     /// The cost of everything traced; candidates come later.
     base: CostModel,
     regions: Vec<Region>,
@@ -176,8 +191,9 @@ impl Region {
 
 /// What a rule opened, before decisions have numbers.
 struct Opened {
-    /// The module that names the decision.
+    /// The module that names the decision, unless the user gave it a name.
     node: usize,
+    name: String,
     rule: usize,
     opening: Opening,
     target: Target,
@@ -214,7 +230,8 @@ pub fn rewrite(
     };
     planner.modules()?;
     planner.stages()?;
-    let coupling = planner.widths()?;
+    let demands = planner.demands();
+    let coupling = planner.widths(&demands)?;
     // A rule that the user meant for certain modules must open one; one for all modules, only if no other rule does.
     let nothing = planner.n_opened.iter().all(|&n| n == 0);
     for (number, applied) in rules.iter().enumerate() {
@@ -231,7 +248,7 @@ pub fn rewrite(
             )));
         }
     }
-    planner.build(coupling)
+    planner.build(coupling, demands)
 }
 
 fn nothing_opened(number: usize, applied: &AppliedRule, fixed: &[Fixed]) -> String {
@@ -279,7 +296,8 @@ impl Planner<'_> {
 
     fn open(&mut self, node: usize, rule: usize, opening: Opening, target: Target) -> Result<()> {
         let path = &self.network.nodes[node].path;
-        let name = decision_name(path, opening.suffix);
+        let given = self.rules[rule].decisions.get(path);
+        let name = given.cloned().unwrap_or_else(|| decision_name(path, opening.suffix));
         if let Some(reason) = self.tried.get(&name) {
             self.fix(node, rule, reason.clone());
             // It opened something, and a trial showed that the network does not allow it.
@@ -293,7 +311,7 @@ impl Planner<'_> {
             )));
         }
         self.n_opened[rule] += 1;
-        self.opened.push(Opened { node, rule, opening, target });
+        self.opened.push(Opened { node, name, rule, opening, target });
         Ok(())
     }
 
@@ -335,12 +353,12 @@ impl Planner<'_> {
     }
 
     /// Rules that open channels.
-    fn widths(&mut self) -> Result<Option<Coupling>> {
+    fn widths(&mut self, demands: &Demands) -> Result<Option<Coupling>> {
         if !self.rules.iter().any(|applied| applied.rule.opens_widths()) {
             return Ok(None);
         }
         let flow = &self.network.flow;
-        let coupling = Coupling::of(flow, &self.demands());
+        let coupling = Coupling::of(flow, demands);
         // The more special rule is asked first, and what it opens is closed to others.
         let mut taken: HashSet<usize> = HashSet::new();
         let mut order: Vec<usize> = (0..self.rules.len()).collect();
@@ -402,7 +420,7 @@ impl Planner<'_> {
                         }
                     }
                 }
-                (Target::Blocks(blocks), _) => {
+                (Target::Blocks(blocks), Effect::Depth { .. }) => {
                     for call in flow.calls.iter().filter(|call| blocks.contains(&call.node)) {
                         if let (Some(&input), Some(&output)) = (call.inputs.first(), call.outputs.first()) {
                             demands.same.push((input, output));
@@ -416,7 +434,7 @@ impl Planner<'_> {
     }
 
     /// Decisions in the order of the modules, inner ones conditional on the regions they are within.
-    fn build(mut self, coupling: Option<Coupling>) -> Result<RewritePlan> {
+    fn build(mut self, coupling: Option<Coupling>, demands: Demands) -> Result<RewritePlan> {
         let network = self.network;
         // What may be left out or replaced first: it contains the other openings of the same module.
         self.opened.sort_by_key(|o| {
@@ -458,20 +476,14 @@ impl Planner<'_> {
                 |node: usize| matches!(opened.opening.effect, Effect::Depth { .. }) && node == opened.node;
             let outer =
                 build.regions.iter().rev().find(|r| within.contains(&r.node) && !blocks_region(r.node));
-            let name = decision_name(&node.path, opened.opening.suffix);
-            let mut decision = Decision::new(name, opened.opening.domain.clone());
+            let mut decision = Decision::new(opened.name, opened.opening.domain);
             if let Some(outer) = outer {
                 let parent: &Decision = &build.decisions[outer.decision];
                 let values = labels(&parent.domain, &outer.present);
                 decision = decision.active_if(parent.name.clone(), values);
             }
-            build.original = build.original.take().zip(opened.opening.original).map(|(mut codes, code)| {
-                codes.push(code);
-                codes
-            });
-            let index = build.decisions.len();
-            build.decisions.push(decision);
             let path = node.path.clone();
+            let index = build.decide(decision, opened.opening.original, &path)?;
             let action = match opened.opening.effect {
                 Effect::Kernel { sizes, paddings } => {
                     if let Some(parameter) = network.parameter(opened.node, "weight") {
@@ -494,21 +506,28 @@ impl Planner<'_> {
                 }
                 Effect::Depth { kept, head } => {
                     let Target::Blocks(nodes) = opened.target else { continue };
-                    let mut blocks = Vec::new();
-                    for (position, &node) in nodes.iter().enumerate() {
-                        let present: Vec<bool> =
-                            kept.iter().map(|&kept| kept > (head + position) as u64).collect();
-                        blocks.push((network.nodes[node].path.clone(), present.clone()));
-                        if !present.iter().all(|&here| here) {
-                            build.regions.push(Region { node, decision: index, present });
-                        }
+                    let stays = |position: usize| {
+                        kept.iter().map(|&kept| kept > (head + position) as u64).collect::<Vec<bool>>()
+                    };
+                    let present = (0..nodes.len()).map(stays);
+                    Action::Depth {
+                        path,
+                        decision: index,
+                        blocks: build.leave_out(network, index, &nodes, present),
                     }
-                    Action::Depth { path, decision: index, blocks }
+                }
+                Effect::Subset { present } => {
+                    let Target::Blocks(nodes) = opened.target else { continue };
+                    Action::Subset {
+                        path,
+                        decision: index,
+                        blocks: build.leave_out(network, index, &nodes, present.into_iter()),
+                    }
                 }
             };
             build.actions.push(action);
         }
-        build.finish(network, coupling, self.fixed)
+        build.finish(network, coupling, demands, self.fixed)
     }
 }
 
@@ -525,10 +544,57 @@ struct Build {
 }
 
 impl Build {
+    /// The number of a decision: a new one, or that of the places opened before under the same name.
+    fn decide(&mut self, decision: Decision, original: Option<i32>, path: &str) -> Result<usize> {
+        let Some(index) = self.decisions.iter().position(|known| known.name == decision.name) else {
+            self.original = self.original.take().zip(original).map(|(mut codes, code)| {
+                codes.push(code);
+                codes
+            });
+            self.decisions.push(decision);
+            return Ok(self.decisions.len() - 1);
+        };
+        let known = &self.decisions[index];
+        if known.domain != decision.domain {
+            return Err(Error::Rule(format!(
+                "'{path}' is to share the decision '{}', which is {}; here it would be {}",
+                known.name, known.domain, decision.domain
+            )));
+        }
+        if known.active_if != decision.active_if {
+            return Err(Error::Rule(format!(
+                "'{path}' is to share the decision '{}', but it is inside of another choice than the other places",
+                known.name
+            )));
+        }
+        let same = self.original.as_ref().is_some_and(|codes| Some(codes[index]) == original);
+        self.original = self.original.take().filter(|_| same);
+        Ok(index)
+    }
+
+    /// Makes a region of every module that does not always stay.
+    fn leave_out(
+        &mut self,
+        network: &Network,
+        decision: usize,
+        nodes: &[usize],
+        present: impl Iterator<Item = Vec<bool>>,
+    ) -> Vec<(String, Vec<bool>)> {
+        let mut blocks = Vec::new();
+        for (&node, present) in nodes.iter().zip(present) {
+            blocks.push((network.nodes[node].path.clone(), present.clone()));
+            if !present.iter().all(|&here| here) {
+                self.regions.push(Region { node, decision, present });
+            }
+        }
+        blocks
+    }
+
     fn finish(
         mut self,
         network: &Network,
         coupling: Option<Coupling>,
+        demands: Demands,
         fixed: Vec<Fixed>,
     ) -> Result<RewritePlan> {
         let flow = &network.flow;
@@ -564,7 +630,9 @@ impl Build {
         let space = SearchSpace::new(self.decisions)?;
         let original = self.original.map(|codes| Point::new(codes, vec![]));
         let (actions, regions) = (self.actions, self.regions);
-        Ok(RewritePlan { space, actions, cuts, original, fixed, base, regions })
+        let mut widths: Vec<usize> = self.of_width.into_keys().collect();
+        widths.sort_unstable();
+        Ok(RewritePlan { space, actions, cuts, original, fixed, demands, widths, base, regions })
     }
 
     /// The factors that are 1 while something within these modules is part of the network, else 0.
@@ -689,8 +757,7 @@ fn decision_name(path: &str, suffix: &str) -> String {
 }
 
 fn labels(domain: &crate::space::Domain, present: &[bool]) -> Vec<Label> {
-    let crate::space::Domain::Categorical(all) = domain else { return Vec::new() };
-    all.iter().zip(present).filter(|(_, here)| **here).map(|(label, _)| label.clone()).collect()
+    (0..).zip(present).filter(|(_, here)| **here).filter_map(|(code, _)| domain.label(code)).collect()
 }
 
 impl RewritePlan {
@@ -784,6 +851,7 @@ mod tests {
             rule: RewriteRule::KernelSize { sizes: vec![3, 5] },
             targets: targets.iter().map(|&t| t.to_string()).collect(),
             named: false,
+            decisions: HashMap::new(),
         }
     }
 
@@ -792,6 +860,7 @@ mod tests {
             rule: RewriteRule::Replace { candidates: candidates.iter().map(|&c| c.to_string()).collect() },
             targets: targets.iter().map(|&t| t.to_string()).collect(),
             named: true,
+            decisions: HashMap::new(),
         }
     }
 

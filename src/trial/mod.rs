@@ -62,6 +62,23 @@ pub struct Constraint {
     pub high: Option<f64>,
 }
 
+impl Constraint {
+    /// How far a value is out of bounds, relative to the bound; infinite for NaN.
+    fn overshoot(&self, value: f64) -> f64 {
+        let over = |bound: f64, over: f64| {
+            if over.is_nan() {
+                f64::INFINITY
+            } else if over > 0.0 {
+                over / if bound == 0.0 { 1.0 } else { bound.abs() }
+            } else {
+                0.0
+            }
+        };
+        self.low.map_or(0.0, |low| over(low, low - value))
+            + self.high.map_or(0.0, |high| over(high, value - high))
+    }
+}
+
 /// How much of an evaluation is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Fidelity {
@@ -239,25 +256,31 @@ impl Goals {
     /// How far a measurement is from feasible: the sum of each constraint's overshoot relative to its bound.
     #[must_use]
     pub fn violation(&self, measurement: &Measurement) -> f64 {
-        let mut sum = 0.0;
-        for (constraint, &column) in self.constraints.iter().zip(&self.constraint_columns) {
-            let value = measurement.values.get(column).copied().unwrap_or(f64::NAN);
-            let mut add = |bound: f64, over: f64| {
-                // "not <=" so that NaN counts as infinitely far.
-                if over.is_nan() {
-                    sum = f64::INFINITY;
-                } else if over > 0.0 {
-                    sum += over / if bound == 0.0 { 1.0 } else { bound.abs() };
-                }
-            };
-            if let Some(low) = constraint.low {
-                add(low, low - value);
-            }
-            if let Some(high) = constraint.high {
-                add(high, value - high);
-            }
+        self.constraints
+            .iter()
+            .zip(&self.constraint_columns)
+            .map(|(constraint, &column)| {
+                constraint.overshoot(measurement.values.get(column).copied().unwrap_or(f64::NAN))
+            })
+            .sum()
+    }
+
+    /// The score by some metrics alone (column and value), for comparing trials of which the same metrics are known:
+    /// losses of those objectives, overshoot of those constraints. A loss that is NaN counts as infinite.
+    #[must_use]
+    pub fn partial_score(&self, known: &[(usize, f64)]) -> Score {
+        let loss = |&(column, value): &(usize, f64)| {
+            let loss = self.objectives.get(column)?.loss(value);
+            Some(if loss.is_nan() { f64::INFINITY } else { loss })
+        };
+        let overshoot = |(constraint, column): (&Constraint, &usize)| {
+            let (_, value) = known.iter().find(|(one, _)| one == column)?;
+            Some(constraint.overshoot(*value))
+        };
+        Score {
+            violation: self.constraints.iter().zip(&self.constraint_columns).filter_map(overshoot).sum(),
+            losses: known.iter().filter_map(loss).collect(),
         }
-        sum
     }
 
     /// Both at once, which is all that an algorithm needs to compare trials.

@@ -90,12 +90,6 @@ def test_sampling_is_a_function_of_seed_and_step():
     assert drawn(first.sampling("uniform", seed=3), 12) == points
 
 
-def test_sampling_goes_on_past_the_paths_drawn_at_once(monkeypatch):
-    points = drawn(rewritten().train().sampling("uniform", seed=3), 11)
-    monkeypatch.setattr(sys.modules[mn.Supernet.__module__], "_PATHS", 4)
-    assert drawn(rewritten().train().sampling("uniform", seed=3), 11) == points
-
-
 def test_sampling_resumes_from_the_state_dict():
     whole = rewritten().train().sampling("uniform", seed=3)
     expected = drawn(whole, 12)

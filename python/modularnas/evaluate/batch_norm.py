@@ -7,7 +7,7 @@ arXiv 1904.00420, section 3.4). The policy is the user's and never silent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,43 +19,47 @@ from modularnas.errors import EvaluationError
 
 __all__ = ["POLICIES", "recalibrate", "use_batch_statistics"]
 
-POLICIES = ("recalibrate", "batch", "none")
+POLICIES = ("recalibrate", "batch", "private", "none")
 
 
 def _norms(net: nn.Module) -> list[_BatchNorm]:
     return [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
 
 
-def recalibrate(net: nn.Module, batches: Iterable[Any], n_batches: int | None = None) -> int:
+def recalibrate(net: nn.Module | Sequence[nn.Module], batches: Iterable[Any], n_batches: int | None = None) -> int:
     """Replaces the running statistics of every batch norm by their average over batches; returns how many were seen.
 
     Only batch norms run in train mode meanwhile, and no gradients are recorded.
 
     Args:
-        net: the network; its running statistics change.
+        net: the network; its running statistics change. Or several networks, which share one pass over the batches:
+            these are loaded and augmented once for all.
         batches: inputs, or (input, target) pairs as a data loader gives them.
         n_batches: how many to use at most; None: all.
 
     Raises:
         EvaluationError: if there is no batch.
     """
-    norms = _norms(net)
-    modes = [(module, module.training) for module in net.modules()]
+    nets = [net] if isinstance(net, nn.Module) else list(net)
+    norms = [norm for net in nets for norm in _norms(net)]
+    modes = [(module, module.training) for net in nets for module in net.modules()]
     momenta = [norm.momentum for norm in norms]
     seen = 0
     try:
-        net.eval()
+        for net in nets:
+            net.eval()
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a plain average over all batches
             norm.train()
-        device = next((p.device for p in net.parameters()), None)
+        devices = [next((p.device for p in net.parameters()), None) for net in nets]
         with torch.no_grad():
             for batch in batches:
                 if n_batches is not None and seen >= n_batches:
                     break
-                args, kwargs = _inputs(batch, device)
-                net(*args, **kwargs)
+                for net, device in zip(nets, devices, strict=True):
+                    args, kwargs = _inputs(batch, device)
+                    net(*args, **kwargs)
                 seen += 1
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
@@ -75,9 +79,14 @@ def use_batch_statistics(net: nn.Module) -> None:
 
 
 def _inputs(batch: Any, device: torch.device | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of the network in a batch: a mapping is keywords, of a (input, target) pair the input is taken."""
+    """The arguments of the network in a batch: a mapping is keywords, of an (input, target) pair the input is taken.
+
+    An input that is a tuple itself is several arguments.
+    """
     if isinstance(batch, (tuple, list)):
         batch = batch[0]
     if device is not None:
         batch = tree_map_only(Tensor, lambda tensor: tensor.to(device), batch)
-    return ((), dict(batch)) if isinstance(batch, Mapping) else ((batch,), {})
+    if isinstance(batch, Mapping):
+        return (), dict(batch)
+    return (tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)), {}

@@ -1,21 +1,22 @@
 """Evaluation with shared weights: a candidate is scored with the weights that it inherits from the supernet.
 
-The one-shot method (Bender et al. 2018; Guo et al. 2019, SPOS, arXiv 1904.00420): no candidate is trained. Each one is
-derived with views of the supernet's weights, so the score sees a plain module and nothing of the supernet is touched.
-Scores are remembered by point: weights that do not change cannot score differently. `forget()` after more training.
+The one-shot method (Bender et al. 2018; Guo et al. 2019, SPOS, arXiv 1904.00420): no candidate is trained. Each one
+is derived with views of the supernet's weights, so the score sees a plain module and nothing of the supernet is
+touched. Scores are remembered by architecture: weights that do not change cannot score differently. `forget()` after
+more training.
 """
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from modularnas.errors import EvaluationError
 from modularnas.evaluate.batch_norm import POLICIES, recalibrate, use_batch_statistics
+from modularnas.evaluate.randomness import isolated
+from modularnas.evaluate.values import values_of
 
 __all__ = ["SharedWeights"]
 
@@ -34,17 +35,24 @@ class SharedWeights:
 
     Args:
         supernet: a trained supernet.
-        score: `score(net) -> float | dict`: the metrics of a plain network in eval mode, such as validation accuracy.
+        score: `score(net) -> float | dict`: the metrics of a plain network in eval mode, such as validation accuracy;
+            several at once as a dict.
         metric: the name of the metric where `score` returns a number.
         batch_norm: `"recalibrate"`: running statistics are measured anew on `calibration` for each candidate;
-            `"batch"`: those of the batch at hand; `"none"`: the supernet's own, which mix all paths.
+            `"batch"`: those of the batch at hand; `"private"`: those that training kept apart for each choice, after
+            `supernet.private_batch_norm()`; `"none"`: the supernet's own, which mix all paths.
         calibration: the batches for `"recalibrate"`: a data loader or a list of batches, of inputs or
             (input, target) pairs; the same ones for every candidate.
         n_calibration: how many of them to use; None: all.
+        n_together: how many candidates are recalibrated in one pass over the calibration, of those that a study hands
+            over at once (`study.optimize(..., batch=8)`).
         costs: whether to add the exact `params`, `macs` and `activation_bytes` to the metrics.
+        canonical: `canonical(point)`: what points of the same architecture have in common, where a space has several
+            for one (isomorphic cells); only the first of them is scored. None: the point itself.
 
     Raises:
-        EvaluationError: for an unknown policy or missing calibration.
+        EvaluationError: for an unknown policy or missing calibration. While running, naming the trial: for a
+            calibration without a batch, and a score that is no number. A score that is not finite is `mn.Failed`.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8))
@@ -66,7 +74,9 @@ class SharedWeights:
         batch_norm: str = "recalibrate",
         calibration: Iterable[Any] | None = None,
         n_calibration: int | None = None,
+        n_together: int = 8,
         costs: bool = True,
+        canonical: Callable[[Any], Hashable] | None = None,
     ) -> None:
         if not (hasattr(supernet, "derive") and hasattr(supernet, "space")):
             raise EvaluationError(
@@ -89,44 +99,41 @@ class SharedWeights:
         once = calibration is not None and iter(calibration) is calibration
         self.calibration = list(calibration or ()) if once else calibration
         self.n_calibration = n_calibration
+        self.n_together = n_together
         self.costs = costs
-        self._known: dict[Any, dict[str, float]] = {}
+        self.canonical = canonical or (lambda point: point)
+        self._known: dict[Hashable, Any] = {}
 
     def forget(self) -> None:
         """Forgets all scores; call it after the supernet was trained further."""
         self._known.clear()
 
-    def evaluate(self, trials: Sequence[Any]) -> list[dict[str, float]]:
+    def evaluate(self, trials: Sequence[Any]) -> list[Any]:
         """The metrics of each trial's candidate, in the same order."""
-        return [dict(self._values(trial)) for trial in trials]
+        architectures = [self.canonical(trial.point) for trial in trials]
+        new: dict[Hashable, Any] = {}
+        for architecture, trial in zip(architectures, trials, strict=True):
+            if architecture not in self._known:
+                new.setdefault(architecture, trial)
+        waiting = list(new.items())
+        for start in range(0, len(waiting), self.n_together):
+            self._measure(waiting[start : start + self.n_together])
+        found = (self._known[architecture] for architecture in architectures)
+        return [dict(known) if isinstance(known, dict) else known for known in found]
 
-    def _values(self, trial: Any) -> dict[str, float]:
-        point = trial.point
-        if point not in self._known:
-            self._known[point] = self._measure(trial)
-        return self._known[point]
-
-    def _measure(self, trial: Any) -> dict[str, float]:
-        net = self.supernet.derive(trial.point, share=True)
-        # The same random numbers for every candidate (augmentation, shuffling), and none taken from the user's.
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+    def _measure(self, waiting: Sequence[tuple[Hashable, Any]]) -> None:
+        nets = [self.supernet.derive(trial.point, share=True) for _, trial in waiting]
+        with isolated(0):  # the same random numbers for every candidate (augmentation, shuffling)
             if self.batch_norm == "recalibrate":
-                recalibrate(net, self.calibration or (), self.n_calibration)
-            elif self.batch_norm == "batch":
+                try:
+                    recalibrate(nets, self.calibration or (), self.n_calibration)
+                except EvaluationError as error:
+                    raise EvaluationError(f"trial {waiting[0][1].number}: {error}") from error
+        for (architecture, trial), net in zip(waiting, nets, strict=True):
+            if self.batch_norm == "batch":
                 use_batch_statistics(net)
-            values = self._as_values(self.score(net.eval()), trial)
-        return {**self.supernet.cost(trial.point), **values} if self.costs else values
-
-    def _as_values(self, score: Any, trial: Any) -> dict[str, float]:
-        values = {}
-        for name, value in (score if isinstance(score, dict) else {self.metric: score}).items():
-            if isinstance(value, Tensor) and value.numel() == 1:
-                value = value.item()
-            if isinstance(value, bool) or not isinstance(value, numbers.Real):
-                raise EvaluationError(
-                    f"trial {trial.number}: score returned {value!r} for '{name}'; "
-                    "expected a number or a dict of numbers"
-                )
-            values[name] = float(value)
-        return values
+            with isolated(0):
+                values = values_of(self.score(net.eval()), trial, self.metric)
+            if self.costs and isinstance(values, dict):
+                values = {**self.supernet.cost(trial.point), **values}
+            self._known[architecture] = values

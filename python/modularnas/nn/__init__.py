@@ -1,12 +1,38 @@
 """What runs in a supernet in the place of the user's modules.
 
-`mixed`: a choice of ops; `elastic`: sliced weights; `skippable`: a block that may be left out.
+`mixed`: a choice of ops; `elastic`: sliced weights; `skippable`: a block that may be left out; `chosen`: a list of
+which some modules stay; `relax/`: how several choices are weighed at once; `masked`: all of it in one shape for all
+points; `private_norm`: statistics for every choice; `skip`: a connection past a module.
 The room knows torch alone. A module here has one attribute that says which choice is active and changes nothing else
 in the network around it.
 """
 
-from modularnas.nn.elastic import Cut, Elastic, elastic, restore
-from modularnas.nn.mixed import MixedOp
+from modularnas.nn.chosen import Chosen
+from modularnas.nn.elastic import Cut, Elastic, elastic, follow, restore
+from modularnas.nn.masked import MaskedMixedOp, MaskedNorm, MaskedSkippable
+from modularnas.nn.mixed import MixedOp, Paths
+from modularnas.nn.private_norm import privatise, publish, select
+from modularnas.nn.relax import RELAXATIONS, Relaxation
+from modularnas.nn.skip import Skip
 from modularnas.nn.skippable import Skippable
 
-__all__ = ["Cut", "Elastic", "MixedOp", "Skippable", "elastic", "restore"]
+__all__ = [
+    "RELAXATIONS",
+    "Chosen",
+    "Cut",
+    "Elastic",
+    "MaskedMixedOp",
+    "MaskedNorm",
+    "MaskedSkippable",
+    "MixedOp",
+    "Paths",
+    "Relaxation",
+    "Skip",
+    "Skippable",
+    "elastic",
+    "follow",
+    "privatise",
+    "publish",
+    "restore",
+    "select",
+]

@@ -6,20 +6,22 @@ user's forward runs unchanged on whatever size is active, and parameters keep th
 attributes that say a size (`in_channels`, `kernel_size`, `normalized_shape`) follow. The same slices exist as a Rust
 weight map; the law of weight sharing holds them together.
 
+A kernel may shrink in a learned way: `learn_kernels` adds the matrices by which each next smaller centre is multiplied.
+
 Slimmable networks (Yu et al. 2018, arXiv 1812.08928) and Once-for-All (Cai et al. 2020, arXiv 1908.09791, section 3.3)
 write such layers by hand, one class for each kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-__all__ = ["Cut", "Elastic", "elastic", "restore"]
+__all__ = ["Cut", "Elastic", "elastic", "follow", "restore"]
 
 Range = tuple[int, int]
 
@@ -63,10 +65,16 @@ class Elastic:
         decisions: the decisions that they depend on.
     """
 
+    kind: str = "sliced"
     given_class: type[nn.Module]
     cuts: tuple[Cut, ...]
     decisions: tuple[int, ...]
     paddings: tuple[int, Sequence[tuple[int, ...] | None]] | None
+
+    @classmethod
+    def members(cls, given: type[nn.Module]) -> dict[str, Any]:
+        """What else the elastic subclass of a class needs."""
+        return {}
 
     def activate(self, codes: Sequence[int]) -> None:
         """Makes the sizes of a point's codes the ones that are used."""
@@ -87,7 +95,7 @@ class Elastic:
             size = sizes.setdefault(cut.name, list(whole.shape))
             ranges = cut.ranges(codes)
             size[cut.dim] = sum(length for _, length in ranges)
-            if ranges == [(0, whole.shape[cut.dim])]:
+            if ranges == [(0, whole.shape[cut.dim])] or (self.learned_sizes and cut.dim >= FIRST_SPATIAL):
                 continue
             index: Range | Tensor
             if len(ranges) == 1:
@@ -95,7 +103,13 @@ class Elastic:
             else:
                 index = torch.cat([torch.arange(start, start + length) for start, length in ranges]).to(whole.device)
             parts.setdefault(cut.name, []).append((cut.dim, index))
-        return parts, _attributes(self, sizes, codes)
+        attributes = follow(self, self.__dict__["_given"], sizes)
+        paddings = self.paddings
+        if paddings is not None and codes[paddings[0]] >= 0:
+            attributes.update(_kernel(self, sizes["weight"][FIRST_SPATIAL:], paddings[1][codes[paddings[0]]]))
+        if self.learned_sizes:
+            attributes["_size"] = sizes["weight"][FIRST_SPATIAL]
+        return parts, attributes
 
     def whole(self, name: str) -> Tensor:
         """A parameter or buffer with everything that is shared."""
@@ -105,20 +119,69 @@ class Elastic:
     def part(self, name: str) -> Tensor:
         """What stays of a parameter or buffer; a view where that is one range of each dimension."""
         tensor = self.whole(name)
+        if self.learned_sizes and name == "weight":
+            tensor = self.shrunk(tensor, self.__dict__["_size"])
         for dim, index in self.__dict__["_parts"].get(name, ()):
             if isinstance(index, tuple):
                 tensor = tensor.narrow(dim, *index)
             else:
                 tensor = tensor.index_select(dim, index.to(tensor.device))
-        return tensor
+        mask = self.__dict__["_masks"].get(name)
+        return tensor if mask is None else tensor * mask
+
+    def weigh(self, name: str, mask: Tensor | None) -> None:
+        """Multiplies what stays of a parameter with a mask that fits it, until None takes the mask away."""
+        masks: dict[str, Tensor] = {**self.__dict__["_masks"]}
+        masks.pop(name, None)
+        self.__dict__["_masks"] = masks if mask is None else {**masks, name: mask}
+
+    @property
+    def learned_sizes(self) -> tuple[int, ...]:
+        """The kernel sizes that have a matrix, from large to small."""
+        return self.__dict__.get("_learned", ())  # type: ignore[no-any-return]
+
+    def learn_kernels(self) -> None:
+        """Adds the matrices of a kernel that shrinks in a learned way; they start as the identity.
+
+        Cai et al. 2020, arXiv 1908.09791, section 3.3 ("elastic kernel size").
+        """
+        weight = self.whole("weight")
+        if self.paddings is None or self.learned_sizes:
+            return
+        decision = self.paddings[0]
+        cut = next(cut for cut in self.cuts if decision in cut.decisions)
+        sizes = sorted({length for run in cut.runs for _, length in run[1]}, reverse=True)
+        self.__dict__["_learned"] = tuple(size for size in sizes if size < weight.shape[cut.dim])
+        for size in self.learned_sizes:
+            eye = torch.eye(size ** (weight.dim() - FIRST_SPATIAL), dtype=weight.dtype, device=weight.device)
+            self.register_parameter(_matrix(size), nn.Parameter(eye))  # type: ignore[attr-defined]
+        self.__dict__.update(_known={}, _parts={})
+
+    def matrices(self) -> dict[str, Tensor]:
+        """The matrices by name."""
+        return {name: self.whole(name) for name in map(_matrix, self.learned_sizes)}
+
+    def shrunk(self, kernel: Tensor, size: int) -> Tensor:
+        """The kernel of a size: the centre of each next smaller one times its matrix."""
+        for step in self.learned_sizes:
+            if not size <= step < kernel.shape[-1]:
+                continue
+            margin = (kernel.shape[-1] - step) // 2
+            for dim in range(FIRST_SPATIAL, kernel.dim()):
+                kernel = kernel.narrow(dim, margin, step)
+            matrix = self._parameters[_matrix(step)]  # type: ignore[attr-defined]
+            kernel = nn.functional.linear(kernel.flatten(FIRST_SPATIAL), matrix).view_as(kernel)
+        return kernel
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        state = {name: value for name, value in self.__dict__.items() if name != "_known"}
-        return _rebuild, (self.given_class, tuple(dict.fromkeys(cut.name for cut in self.cuts))), state
+        # A mask belongs to one forward, and tensors within a graph cannot be copied.
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_known", "_masks")}
+        names = tuple(dict.fromkeys(cut.name for cut in self.cuts))
+        return _rebuild, (self.given_class, names, type(self).kind), state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.__dict__["_known"] = {}
+        self.__dict__.update(_known={}, _masks={})
 
 
 class _ElasticNorm(Elastic):
@@ -148,30 +211,36 @@ class _ElasticNorm(Elastic):
         return super().part(name) if copy is None else copy
 
 
-#: The elastic classes made so far, by the given class and the names of what is cut.
-_CLASSES: dict[tuple[Any, tuple[str, ...]], Any] = {}
+#: Mixed into the elastic subclass of a module's class, by kind; for norms with running statistics the second.
+KINDS: dict[str, tuple[type[Elastic], type[Elastic]]] = {"sliced": (Elastic, _ElasticNorm)}
+
+#: The elastic classes made so far, by the given class, the names of what is cut, and the kind.
+_CLASSES: dict[tuple[Any, tuple[str, ...], str], Any] = {}
 
 
-def _class(given: type[nn.Module], names: tuple[str, ...]) -> Any:
-    if (given, names) in _CLASSES:
-        return _CLASSES[given, names]
+def _class(given: type[nn.Module], names: tuple[str, ...], kind: str) -> Any:
+    if (given, names, kind) in _CLASSES:
+        return _CLASSES[given, names, kind]
 
     def part(name: str) -> property:
         return property(lambda self: self.part(name))
 
-    base = _ElasticNorm if issubclass(given, _NormBase) else Elastic
+    base = KINDS[kind][issubclass(given, _NormBase)]
     members: dict[str, Any] = {name: part(name) for name in names}
-    members.update(given_class=given, __module__=given.__module__)
-    made = _CLASSES[given, names] = type(f"Elastic{given.__name__}", (base, given), members)
+    members.update(base.members(given), given_class=given, kind=kind, __module__=given.__module__)
+    made = _CLASSES[given, names, kind] = type(f"Elastic{given.__name__}", (base, given), members)
     return made
 
 
-def _rebuild(given: type[nn.Module], names: tuple[str, ...]) -> nn.Module:
-    return given.__new__(_class(given, names))  # type: ignore[no-any-return]
+def _rebuild(given: type[nn.Module], names: tuple[str, ...], kind: str) -> nn.Module:
+    return given.__new__(_class(given, names, kind))  # type: ignore[no-any-return]
 
 
 def elastic(
-    module: nn.Module, cuts: Sequence[Cut], paddings: tuple[int, Sequence[tuple[int, ...] | None]] | None = None
+    module: nn.Module,
+    cuts: Sequence[Cut],
+    paddings: tuple[int, Sequence[tuple[int, ...] | None]] | None = None,
+    kind: str = "sliced",
 ) -> Elastic:
     """Makes a module elastic in place and returns it.
 
@@ -179,24 +248,59 @@ def elastic(
         module: any module; its parameters are already as large as the largest size.
         cuts: what is cut.
         paddings: of a convolution of elastic kernel size, the decision and the padding at each code.
+        kind: `"sliced"`, or `"masked"` (`masked.py`).
     """
     assert not isinstance(module, Elastic)
-    module.__class__ = _class(type(module), tuple(dict.fromkeys(cut.name for cut in cuts)))
+    module.__class__ = _class(type(module), tuple(dict.fromkeys(cut.name for cut in cuts)), kind)
     decisions = tuple(dict.fromkeys(decision for cut in cuts for decision in cut.decisions))
     given = {name: module.__dict__[name] for name in _ATTRIBUTES if name in module.__dict__}
     state = {"cuts": tuple(cuts), "decisions": decisions, "paddings": paddings, "_given": given}
-    module.__dict__.update(state, _known={}, _parts={})
+    module.__dict__.update(state, _known={}, _parts={}, _masks={})
     assert isinstance(module, Elastic)
     return module
 
 
-def restore(module: nn.Module) -> None:
-    """Gives an elastic module its own class back; its parameters are those it has, its attributes those last active."""
+def restore(module: nn.Module, codes: Sequence[int] | None = None) -> None:
+    """Gives an elastic module its own class back; its parameters are those it has.
+
+    Args:
+        module: the module.
+        codes: of a point; its sizes become the module's, as attributes. None: those last active stay.
+    """
     assert isinstance(module, Elastic)
+    if codes is not None:
+        module.__dict__.update(Elastic._prepare(module, codes)[1])
     given = module.given_class
-    for name in ("cuts", "decisions", "paddings", "_given", "_known", "_parts", "_copies"):
+    for size in module.learned_sizes:
+        del module._parameters[_matrix(size)]
+    for name in [name for name in module._buffers if name.startswith(MASK)]:
+        delattr(module, name)
+    for name in (
+        "cuts",
+        "decisions",
+        "paddings",
+        "_given",
+        "_known",
+        "_parts",
+        "_masks",
+        "_copies",
+        "_learned",
+        "_size",
+    ):
         module.__dict__.pop(name, None)
     module.__class__ = given  # type: ignore[assignment]  # mypy knows no change of class
+
+
+#: What the names of the buffers of masked modules begin with.
+MASK = "mask_"
+
+#: A convolution's weight has its spatial dimensions after two of channels.
+FIRST_SPATIAL = 2
+
+
+def _matrix(size: int) -> str:
+    """The name that the native half knows as well."""
+    return f"kernel_transform_{size}"
 
 
 #: Attributes of torch's modules that say a size of theirs.
@@ -206,9 +310,14 @@ _ATTRIBUTES = (
 ).split()
 
 
-def _attributes(module: Any, sizes: dict[str, list[int]], codes: Sequence[int]) -> dict[str, Any]:
-    """The attributes that go with the sizes of the parameters."""
-    given = module.__dict__["_given"]
+def follow(module: Any, given: Mapping[str, Any], sizes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """The attributes of a module of torch's that go with the sizes of its parameters.
+
+    Args:
+        module: the module.
+        given: its attributes when its parameters had the sizes that they were made with.
+        sizes: the shapes of its parameters and buffers by name.
+    """
     changed: dict[str, Any] = {}
     weight = sizes.get("weight")
     if isinstance(module, nn.modules.conv._ConvNd) and weight is not None:
@@ -222,19 +331,13 @@ def _attributes(module: Any, sizes: dict[str, list[int]], codes: Sequence[int]) 
             if groups > 1 and given["in_channels"] == groups:  # depthwise: one group a channel
                 groups = weight[0] * groups // given["out_channels"]
             changed.update(groups=groups, in_channels=inner * groups, out_channels=weight[0])
-        paddings: Any = module.__dict__["paddings"]
-        if paddings is not None:
-            decision, by_code = paddings
-            code = codes[decision]
-            if code >= 0:
-                changed.update(_kernel(module, weight[2:], by_code[code]))
     elif isinstance(module, nn.Linear) and weight is not None:
         changed.update(out_features=weight[0], in_features=weight[1])
     elif isinstance(module, nn.Embedding) and weight is not None:
         changed["embedding_dim"] = weight[1]
     elif isinstance(module, nn.PReLU) and weight is not None:
         changed["num_parameters"] = weight[0]
-    elif isinstance(module, _NormBase):
+    elif isinstance(module, _NormBase) and sizes:
         changed["num_features"] = next(iter(sizes.values()))[0]
     elif isinstance(module, nn.GroupNorm) and weight is not None:
         changed["num_channels"] = weight[0]

@@ -1,4 +1,4 @@
-"""Interactions of fields, for recommendation: `inner_product`, `outer_product`, `mlp`, `fm`, `cross`.
+"""Interactions of fields: `inner_product`, `outer_product`, `mlp`, `fm`, `cross`, `field_attention`.
 
 The input is `(N, fields, dim)`, one embedding a field; the output `(N, out)`, by a linear map of what the interaction
 gives, so that any of them fits a branch of a network.
@@ -10,6 +10,8 @@ gives, so that any of them fits a branch of a network.
   Chua 2017, arXiv 1708.05027, equation 4).
 - `cross`: the fields as one vector x: x (x w) + b + x (Wang et al. 2017, DCN, arXiv 1708.05123, equation 3, first
   layer).
+- `field_attention`: one layer of self-attention over the fields with a residual, then all of them as one vector (Song
+  et al. 2018, AutoInt, arXiv 1810.11921, equations 5 to 8, one head of the embedding's size; `_h2` for two).
 - `mlp`: the fields as one vector; a layer of `_h64` with ReLU, by default as wide as the output.
 """
 
@@ -20,7 +22,9 @@ from torch import Tensor, nn
 
 from modularnas.errors import RuleError
 from modularnas.ops import dims
+from modularnas.ops.attention import SelfAttention
 from modularnas.ops.registry import FIELDS, register
+from modularnas.ops.residual import Residual
 from modularnas.ops.slot import Slot
 
 __all__ = ["Cross", "FactorizationMachine", "InnerProduct", "OuterProduct"]
@@ -142,3 +146,11 @@ def mlp(slot: Slot, hidden: int | None = None) -> nn.Module:
     fields, dim = dims.fields(slot)
     hidden = hidden or slot.out_channels
     return _then_linear(slot, hidden, nn.Flatten(), nn.Linear(fields * dim, hidden), nn.ReLU())
+
+
+@register("field_attention[_h{heads}]", names=["field_attention", "field_attention_h2"], inputs=FIELDS)
+def field_attention(slot: Slot, heads: int = 1) -> nn.Module:
+    """Self-attention over the fields, then a linear map of all of them; heads {heads}."""
+    fields, dim = dims.fields(slot)
+    attention = Residual(SelfAttention(dim, dim, heads), after=nn.ReLU())
+    return _then_linear(slot, fields * dim, attention, nn.Flatten())

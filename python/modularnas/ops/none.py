@@ -30,6 +30,9 @@ class Zero(nn.Module):
         torch.Size([1, 8, 3, 2])
     """
 
+    #: Says that it need not be computed in a sum.
+    is_zero = True
+
     def __init__(self, in_channels: int, out_channels: int, strides: tuple[int, ...], channel_dim: int = 1) -> None:
         super().__init__()
         self.expands = out_channels != in_channels

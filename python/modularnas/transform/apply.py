@@ -9,22 +9,33 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map, tree_map_only
+from torch.nn.modules.batchnorm import _NormBase
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from modularnas import _core
 from modularnas.errors import NetworkError, RuleError
-from modularnas.nn import Cut, Elastic, MixedOp, Skippable, elastic
+from modularnas.nn import Chosen, Cut, Elastic, MaskedMixedOp, MaskedNorm, MaskedSkippable, MixedOp, Skippable, elastic
+from modularnas.nn.fuse import fuse as fuse_forms
 from modularnas.ops.registry import Build
 from modularnas.ops.slot import Slot
+from modularnas.train.strategy import settled
 from modularnas.transform.duplicate import duplicate
 from modularnas.transform.rules.rule import Rule
 from modularnas.transform.supernet import Supernet
-from modularnas.transform.trace import Call, Example, Trace, call_arguments, on_meta, trace
+from modularnas.transform.trace import Call, Example, Trace, call_arguments, evaluating, on_meta, trace
 
-__all__ = ["rewrite"]
+__all__ = ["channel_layout", "rewrite"]
 
 
-def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplace: bool = False) -> Supernet:
+def rewrite(
+    model: nn.Module,
+    rules: Sequence[Rule],
+    *,
+    example: Example,
+    inplace: bool = False,
+    mode: Literal["sliced", "masked"] = "sliced",
+    fuse: bool = True,
+) -> Supernet:
     """Rewrites a model into a supernet that holds every choice of the rules, sharing weights.
 
     Args:
@@ -34,6 +45,11 @@ def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplac
             matters; costs are counted for it.
         inplace: whether to rewrite the given model itself instead of a copy. The copy is the default and leaves the
             given model alone.
+        mode: `"sliced"`: a sub-network takes only its own time. `"masked"`: everything has one shape, so
+            `torch.compile` makes one graph for all points, each taking the time of the largest; what cannot be masked
+            (a size that the model's forward reads from a shape) stays closed and is reported.
+        fuse: whether weighted sums of candidates (`supernet.relax`) take fused forms: equal to rounding, in fewer
+            calls and less memory; `supernet.report()` says which.
 
     Returns:
         A module called like the model, trained like the model. Its `original_point` gives the model's own outputs.
@@ -60,6 +76,8 @@ def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplac
             )
     if not rules:
         raise RuleError("rewrite is given no rules; give at least one, such as mn.rules.kernel_size(3, 5)")
+    if mode not in ("sliced", "masked"):
+        raise RuleError(f"rewrite is given mode={mode!r}; expected 'sliced' or 'masked'")
     args, kwargs = call_arguments(example)
     traced = trace(model, args, kwargs)
     applied = [rule.applied(model) for rule in rules]
@@ -79,18 +97,18 @@ def rewrite(model: nn.Module, rules: Sequence[Rule], *, example: Example, inplac
         # What is replaced by a larger weight needs no copy.
         tensors = [*model.parameters(), *model.buffers()] if inplace else map(model.get_parameter, grown)
         copied = duplicate(model, {id(tensor): tensor for tensor in tensors})
-        supernet = _supernet(copied, plan, builds, traced, grown)
+        supernet = _supernet(copied, plan, builds, traced, mode, fuse, grown)
         refused = _refused(supernet, plan, traced, args, kwargs)
         if not refused:
             if not inplace:
                 return supernet
             break
         plan = plan.without(refused)
-    return _supernet(model, plan, builds, traced, grown)
+    return _supernet(model, plan, builds, traced, mode, fuse, grown)
 
 
 #: Decisions that the user's own forward may not allow; each is tried before it is kept.
-VERIFIED = ("width", "depth")
+VERIFIED = ("width", "depth", "subset")
 
 
 def _supernet(
@@ -98,44 +116,84 @@ def _supernet(
     plan: _core.RewritePlan,
     builds: dict[str, dict[str, Build | None]],
     traced: Trace,
+    mode: str,
+    fuse: bool,
     grown: Mapping[str, nn.Parameter],
 ) -> Supernet:
     """Puts into a model, in place, what a plan opens."""
     _check_conditions(plan, traced)
+    order = {path: model.get_submodule(path) for path in traced.calls}
     # Built before anything is put in place, so that a candidate that contains the replaced class is not opened itself,
     # and a failure leaves an in-place model as it was.
-    switches: list[Any] = [None] * len(plan.actions)
+    switches: list[list[tuple[Any, Sequence[Any]]]] = [[] for _ in plan.space.decisions]
     costs: dict[str, dict[str, dict[str, int]]] = {}
+    known: dict[Any, dict[str, int]] = {}
+    fusable: list[MixedOp] = []
     placed: dict[nn.Module, nn.Module] = {}
     for action in plan.actions:
         path = action["path"]
         if action["action"] == "choice":
             given = model.get_submodule(path)
-            mixed, costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced)
+            mixed, costs[path] = _mixed_op(model, path, action["candidates"], builds[path], traced, known, mode)
             mixed.train(given.training)
-            switches[action["decision"]] = placed[given] = mixed
+            placed[given] = mixed
+            if all(isinstance(call.output, Tensor) for call in traced.calls[path]):
+                fusable.append(mixed)
+            switches[action["decision"]].append((mixed, range(len(action["candidates"]))))
     for path, weight in grown.items():
         model.get_submodule(path.rpartition(".")[0]).weight = weight
-    parts = _make_elastic(model, plan)
+    parts = _make_elastic(model, plan, mode)
     for action in plan.actions:
+        if action["action"] == "subset":
+            if mode == "masked":
+                raise RuleError(
+                    f"'{action['path']}' is a list of which some modules stay, which no mask can say; "
+                    'use mode="sliced"'
+                )
+            chosen = model.get_submodule(action["path"])
+            chosen.__class__ = Chosen
+            codes = zip(*(present for _, present in action["blocks"]), strict=True)
+            switches[action["decision"]].append((chosen, list(codes)))
         if action["action"] == "depth":
-            blocks = switches[action["decision"]] = []
             for path, present in action["blocks"]:
                 if all(present):
                     continue
                 given = model.get_submodule(path)
                 # What is replaced and may be left out is left out as a whole.
-                block = Skippable(placed.get(given, given), traced.calls[path][0].output)
+                kind = MaskedSkippable if mode == "masked" else Skippable
+                block = kind(placed.get(given, given), traced.calls[path][0].output)
                 block.training = given.training
-                blocks.append((block, present))
+                switches[action["decision"]].append((block, present))
                 placed[given] = block
     # Innermost first: what an outer module holds is replaced before the outer module is.
     for given in reversed([module for module in model.modules() if module in placed]):
         model = _put(model, given, placed[given])
-    return Supernet(model, plan, switches, parts, costs)
+    inside = _inside(switches, parts) if mode == "masked" else []
+    shared = fuse_forms(fusable) if fuse and mode == "sliced" else None
+    return Supernet(model, plan, switches, parts, costs, mode=mode, inside=inside, order=order, shared=shared)
 
 
-def _make_elastic(model: nn.Module, plan: _core.RewritePlan) -> dict[str, Elastic]:
+def _inside(
+    switches: Sequence[Sequence[tuple[Any, Sequence[Any]]]], parts: dict[str, Elastic]
+) -> list[tuple[MaskedNorm, list[tuple[int, list[bool]]]]]:
+    """The batch norms that are part of the network only for some codes of decisions, made masked ones."""
+    regions: dict[nn.Module, list[tuple[int, list[bool]]]] = {}
+    for decision, switch in enumerate(switches):
+        for module, states in switch:
+            blocks = [(module, states)]
+            if isinstance(module, MixedOp):
+                blocks = [(m, [state == i for state in states]) for i, m in enumerate(module.candidates)]
+            for block, present in blocks:
+                for inner in block.modules():
+                    if isinstance(inner, _NormBase) and inner.track_running_stats:
+                        regions.setdefault(inner, []).append((decision, list(present)))
+    for norm in regions:
+        if not isinstance(norm, Elastic):
+            parts[f"inside {len(parts)}"] = elastic(norm, [], kind="masked")
+    return [(norm, of_norm) for norm, of_norm in regions.items() if isinstance(norm, MaskedNorm)]
+
+
+def _make_elastic(model: nn.Module, plan: _core.RewritePlan, mode: str) -> dict[str, Elastic]:
     """Makes every module elastic of which a part may stay."""
     cuts: dict[str, list[Cut]] = {}
     for cut in plan.cuts:
@@ -150,7 +208,10 @@ def _make_elastic(model: nn.Module, plan: _core.RewritePlan) -> dict[str, Elasti
         for action in plan.actions
         if action["action"] == "kernel"
     }
-    return {path: elastic(model.get_submodule(path), of_module, paddings.get(path)) for path, of_module in cuts.items()}
+    return {
+        path: elastic(model.get_submodule(path), of_module, paddings.get(path), mode)
+        for path, of_module in cuts.items()
+    }
 
 
 def _refused(
@@ -165,11 +226,13 @@ def _refused(
     given = supernet.space.indices([original])[0].tolist()
     tried: dict[str, str] = {}
 
+    actions = {action["decision"]: action for action in plan.actions}
+
     def problem(decisions: Sequence[int]) -> str | None:
         codes = list(given)
         for decision in decisions:
-            codes[decision] = _smallest(plan.actions[decision])
-        return _problem(supernet, supernet.space.point_at(_settled(supernet.space, codes)), traced, args, kwargs)
+            codes[decision] = _smallest(actions[decision])
+        return _problem(supernet, supernet.space.point_at(settled(supernet.space, codes)), traced, args, kwargs)
 
     def search(groups: list[list[int]]) -> None:
         if not groups:
@@ -194,10 +257,10 @@ def _refused(
             tried.update({supernet.space.decisions[d].name: found for group in groups for d in group})
 
     alike: dict[tuple[str, str], list[int]] = {}
-    for action in plan.actions:
+    for decision, action in actions.items():
         if action["action"] in VERIFIED:
-            pattern = re.sub(r"\d+", "*", supernet.space.decisions[action["decision"]].name)
-            alike.setdefault((action["action"], pattern), []).append(action["decision"])
+            pattern = re.sub(r"\d+", "*", supernet.space.decisions[decision].name)
+            alike.setdefault((action["action"], pattern), []).append(decision)
     search(list(alike.values()))
 
     def left(kind: str) -> list[list[int]]:
@@ -206,27 +269,13 @@ def _refused(
 
     # What only works if others are small as well shows when every second one is; and what is in blocks that were left
     # out shows when they are there.
-    widths, depths = left("width"), left("depth")
+    widths, depths = left("width") + left("subset"), left("depth")
     for parity in (0, 1):
         half = [[d for j, d in enumerate(group) if (i + j) % 2 == parity] for i, group in enumerate(widths)]
         search([group for group in half if group])
     if any(widths):
         search([group for group in depths if group])
     return tried
-
-
-def _settled(space: _core.SearchSpace, codes: list[int]) -> list[int]:
-    """The codes without those of decisions that they make inactive; a parent comes before its children."""
-    index = {decision.name: i for i, decision in enumerate(space.decisions)}
-    for i, decision in enumerate(space.decisions):
-        if decision.active_if is not None:
-            name, values = decision.active_if
-            parent = index[name]
-            choices = space.decisions[parent].choices
-            assert choices is not None
-            if codes[parent] < 0 or choices[codes[parent]] not in values:
-                codes[i] = -1
-    return codes
 
 
 def _smallest(action: dict[str, Any]) -> int:
@@ -254,13 +303,28 @@ def _problem(
     if seen.cost != cost:
         metric = next(metric for metric in cost if cost[metric] != seen.cost[metric])
         return f"its {metric} are {seen.cost[metric]} at another size and not {cost[metric]} as planned"
+    return _unmasked(supernet, point, net, args, kwargs) if supernet.mode == "masked" else None
+
+
+def _unmasked(
+    supernet: Supernet, point: Any, net: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str | None:
+    """Whether masks fail to give what the network of a point gives, in numbers; None if they do."""
+    with evaluating(supernet), evaluating(net), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        given, expected = supernet.activate(point)(*args, **kwargs), net(*args, **kwargs)
+    for a, b in zip(tree_leaves(given), tree_leaves(expected), strict=True):
+        if isinstance(a, Tensor) and a.is_floating_point() and not torch.allclose(a, b, rtol=1e-3, atol=1e-4):
+            return (
+                f"with masks the output is off by {(a - b).abs().max().item():.1e}: a parameter-free norm, a mean or "
+                'an attention over channels counts those that are left out; use mode="sliced"'
+            )
     return None
 
 
 def _check_conditions(plan: _core.RewritePlan, traced: Trace) -> None:
     """A decision inside a region ends with it, so nothing else may use what it decides on."""
     choices = [action["path"] for action in plan.actions if action["action"] == "choice"]
-    blocks = [path for action in plan.actions if action["action"] == "depth" for path, _ in action["blocks"]]
+    blocks = [path for action in plan.actions for path, _ in action.get("blocks", ())]
     for action in plan.actions:
         path = action["path"]
         for outer in [*choices, *blocks]:
@@ -282,7 +346,13 @@ def _check_conditions(plan: _core.RewritePlan, traced: Trace) -> None:
 
 
 def _mixed_op(
-    model: nn.Module, path: str, names: list[str], builds: dict[str, Build | None], traced: Trace
+    model: nn.Module,
+    path: str,
+    names: list[str],
+    builds: dict[str, Build | None],
+    traced: Trace,
+    known: dict[Any, dict[str, int]],
+    mode: str,
 ) -> tuple[MixedOp, dict[str, dict[str, int]]]:
     given = model.get_submodule(path)
     calls = traced.calls.get(path)
@@ -312,9 +382,13 @@ def _mixed_op(
                 f"candidate '{name}' of '{path}' is a {type(candidate).__name__}; expected a torch.nn.Module"
             )
         candidate = candidate.to(device=device, dtype=dtype)
-        costs[name] = _fit(candidate, f"candidate '{name}' of '{path}'", calls, device)
+        # What a placeholder of the same shape was given before fits here too, at the same cost.
+        alike = None if slot._given else (build, str(slot), slot.bias, str([(c.args, c.kwargs) for c in calls]))
+        costs[name] = known.get(alike) or _fit(candidate, f"candidate '{name}' of '{path}'", calls, device)
+        if alike is not None:
+            known[alike] = costs[name]
         modules.append(candidate)
-    return MixedOp(names, modules), costs
+    return (MaskedMixedOp if mode == "masked" else MixedOp)(names, modules), costs
 
 
 def _fit(candidate: nn.Module, name: str, calls: list[Call], device: torch.device) -> dict[str, int]:
@@ -354,7 +428,7 @@ def _slot(given: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -
         slot = given
     else:
         inside, outside = _channels(given, input_shape, output_shape)
-        layout = _layout(given, input_shape, output_shape)
+        layout = channel_layout(given, input_shape, output_shape)
         stride = _stride(given, input_shape, output_shape) if layout == "channels" else 1
         if layout == "features":
             inside, outside = input_shape[-1], output_shape[-1]
@@ -367,7 +441,7 @@ def _slot(given: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -
     return slot
 
 
-def _layout(
+def channel_layout(
     given: nn.Module, input_shape: torch.Size, output_shape: torch.Size
 ) -> Literal["channels", "features", "fields"]:
     """Where a module's place has its channels. `(N, C, L)` and `(N, L, D)` look alike, so its layers decide."""

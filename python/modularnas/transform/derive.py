@@ -6,6 +6,7 @@ parameters come from the weight map of the native half. Nothing is initialised t
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import torch
 from torch import fx, nn
 
 from modularnas.errors import NetworkError
-from modularnas.nn import MixedOp, Skippable, restore
+from modularnas.nn import Chosen, MixedOp, publish, restore
 from modularnas.transform.source import OneLevelTracer, untyped
 
 if TYPE_CHECKING:
@@ -52,23 +53,41 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
         raise NetworkError(f"derive is given a {type(supernet).__name__}; expected a supernet from mn.rewrite")
     point = supernet.space.point(point)
     codes = supernet.space.indices([point])[0].tolist()
+    active = supernet._codes
+    if supernet._private:
+        supernet._switch(codes)  # whose statistics are the ones to copy
+    try:
+        return _derived(supernet, point, codes, share)
+    finally:
+        if supernet._private:
+            supernet._switch(active)
+
+
+def _derived(supernet: Supernet, point: Any, codes: list[int], share: bool) -> nn.Module:
     memo: dict[int, Any] = {}
     whole: dict[str, torch.Tensor] = {}
     for cut in supernet._plan.cuts:
         path, name = cut["holders"][0]
         whole[f"{path}.{name}" if path else name] = supernet._parts[path].whole(name)
-    for path, kept in supernet._plan.slice(point, whole).items():
+    matrices: dict[str, torch.Tensor] = {}
+    for path, part in supernet._parts.items():
+        for name, parameter in part.matrices().items():
+            matrices[f"{path}.{name}" if path else name] = parameter
+    for path, kept in supernet._plan.slice(point, {**whole, **matrices}).items():
         memo[id(whole[path])] = _copied(kept, whole[path], share)
     for parameter in supernet.model.parameters():
         if id(parameter) not in memo:
             memo[id(parameter)] = _copied(parameter, parameter, share)
-    net, gone = _copy(supernet, codes, memo)
+    with contextlib.nullcontext() if supernet.relaxed is None else supernet.relaxed.whole():
+        net, gone = _copy(supernet, codes, memo)
     for part in supernet._parts.values():
         # An elastic module inside a candidate that was not chosen, or a block that was left out, has no copy.
         copied = memo.get(id(part))
         if copied is not None:
-            copied.activate(codes)
-            restore(copied)
+            restore(copied, codes)
+    for norm, _ in supernet._private:
+        if id(norm) in memo:
+            publish(memo[id(norm)])
     _remove(net, gone)
     net = _plain(net)
     net.__dict__[ARCHITECTURE] = {
@@ -88,26 +107,28 @@ def _copied(part: torch.Tensor, whole: torch.Tensor, share: bool) -> torch.Tenso
 def _copy(supernet: Supernet, codes: list[int], memo: dict[int, Any]) -> tuple[nn.Module, set[int]]:
     """A deep copy of the model with chosen candidates, and the ids of what stands for blocks that are left out."""
     gone: set[int] = set()
-    choices: dict[int, int] = {}
-    blocks: dict[int, tuple[int, list[bool]]] = {}
-    for decision, switch in enumerate(supernet._switches):
-        if isinstance(switch, MixedOp):
-            choices[id(switch)] = decision
-        elif switch is not None:
-            blocks.update({id(block): (decision, present) for block, present in switch})
+    obeyed = {
+        id(module): (decision, states)
+        for decision, switch in enumerate(supernet._switches)
+        for module, states in switch
+    }
     for module in reversed(list(supernet.model.modules())):
+        if id(module) not in obeyed:
+            continue
+        decision, states = obeyed[id(module)]
+        state = states[codes[decision]] if codes[decision] >= 0 else None
         if isinstance(module, MixedOp):
-            code = codes[choices[id(module)]]
-            if code >= 0:
-                memo[id(module)] = copy.deepcopy(module.candidates[code], memo)
-        elif isinstance(module, Skippable):
-            decision, present = blocks[id(module)]
-            code = codes[decision]
-            if code >= 0 and not present[code]:
-                placeholder = memo[id(module)] = nn.Identity()
-                gone.add(id(placeholder))
-            else:
-                memo[id(module)] = copy.deepcopy(module.block, memo)
+            if state is not None:
+                memo[id(module)] = copy.deepcopy(module.candidates[state], memo)
+        elif isinstance(module, Chosen):
+            if state is not None:
+                kept = [part for part, here in zip(module._modules.values(), state, strict=True) if here]
+                memo[id(module)] = nn.ModuleList(copy.deepcopy(part, memo) for part in kept)
+        elif state is False:
+            placeholder = memo[id(module)] = nn.Identity()
+            gone.add(id(placeholder))
+        else:
+            memo[id(module)] = copy.deepcopy(module.block, memo)
     return copy.deepcopy(supernet.model, memo), gone
 
 
@@ -139,4 +160,11 @@ def _plain(net: nn.Module) -> nn.Module:
 def _graph(module: nn.Module) -> fx.GraphModule:
     graph = untyped(OneLevelTracer().trace(module))
     graph._tracer_cls = None  # which a pickle would name
-    return fx.GraphModule(module, graph, type(module).__name__)
+    made = fx.GraphModule(module, graph, type(module).__name__)
+    for path, part in made.named_modules():
+        # What held the modules is a bare one now.
+        given = module.get_submodule(path)
+        if type(part) is nn.Module and type(given) in (nn.ModuleList, nn.ModuleDict):
+            part._modules = {name: part._modules.get(name, child) for name, child in given._modules.items()}
+            part.__class__ = type(given)
+    return made

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Report", "Row"]
 
 #: What a row can say of a module, from most to least freedom.
-STATES = ("searchable", "coupled", "fixed")
+STATES = ("searchable", "coupled", "fixed", "fused", "plain")
 
 
 class Row(NamedTuple):
@@ -22,10 +22,14 @@ class Row(NamedTuple):
     path: str
     #: The module's class.
     kind: str
-    #: "searchable", "coupled" (it follows another module) or "fixed" (a rule was meant for it and could not open it).
+    #: "searchable", "coupled" (it follows another module), "fixed" (a rule was meant for it and could not open it), or
+    #: how candidates are summed when relaxed: "fused" or "plain".
     state: str
-    #: Its choices, with whom it is coupled, or why it is fixed.
+    #: Its choices, with whom it is coupled, why it is fixed, or how candidates are summed.
     text: str
+
+
+_PLAIN = "candidates run one by one when relaxed: fuse=False, or the place gives other than one tensor"
 
 
 class Report:
@@ -62,6 +66,7 @@ class Report:
         def say(path: str, state: str, text: str) -> None:
             rows.append(Row(path, self._classes[path], state, text))
 
+        places = [iter([module for module, _ in switch]) for switch in supernet._switches]
         for action in plan.actions:
             decision = plan.space.decisions[action["decision"]]
             choices = ", ".join(map(str, decision.choices))
@@ -78,6 +83,10 @@ class Report:
                 if not all(present):
                     say(path, "searchable", f"may be left out: {decision.name}")
                     self._optional.add(path)
+            if action["action"] == "choice":
+                mixed = next(places[action["decision"]])
+                state, note = ("fused", mixed.form.note) if mixed.form is not None else ("plain", _PLAIN)
+                say(action["path"], state, note)
         for fixed in plan.fixed:
             say(fixed["path"], "fixed", f"{fixed['rule']}: {fixed['reason']}")
         self.rows = sorted(rows, key=lambda row: order[row.path])
@@ -113,7 +122,7 @@ class Report:
         table = Table(caption="\n".join(self._summary()), caption_justify="left")
         for column in ("module", "class", "state", "choices, with whom, or why not"):
             table.add_column(column, overflow="fold")
-        styles = {"searchable": "bold cyan", "coupled": "green", "fixed": "dim"}
+        styles = {"searchable": "bold cyan", "coupled": "green", "fixed": "dim", "fused": "blue", "plain": "dim"}
         for row in self.rows:
             table.add_row(*map(Text, row[:2]), Text(row.state, styles[row.state]), Text(row.text))
         return table

@@ -26,7 +26,7 @@ from modularnas.ops.slot import Slot
 from modularnas.transform.dataflow import DataFlow, holder_names
 from modularnas.transform.duplicate import duplicate
 
-__all__ = ["Call", "Example", "Trace", "call_arguments", "on_meta", "trace"]
+__all__ = ["Call", "Example", "Trace", "call_arguments", "evaluating", "on_meta", "trace"]
 
 Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
@@ -233,6 +233,18 @@ def _plain_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """With a model in eval mode; every module has its own mode again afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _records(seen: _Seen) -> Trace:

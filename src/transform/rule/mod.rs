@@ -6,6 +6,7 @@
 mod depth;
 mod kernel_size;
 mod replace;
+mod subset;
 mod width;
 
 use std::collections::HashMap;
@@ -54,6 +55,11 @@ pub enum RewriteRule {
         /// The least number.
         min: u64,
     },
+    /// Which modules of a list stay.
+    Subset {
+        /// How many.
+        take: usize,
+    },
 }
 
 /// A rule with the modules it is meant for.
@@ -66,6 +72,9 @@ pub struct AppliedRule {
     pub targets: Vec<String>,
     /// Whether the user named the modules by `where=`.
     pub named: bool,
+    /// Names of decisions by path, where the user gave some; places of one name vary together.
+    #[serde(default)]
+    pub decisions: HashMap<String, String>,
 }
 
 /// How a rule opens one place: the decision, the code of the given network (if among the choices), and what each code
@@ -98,6 +107,10 @@ pub(super) enum Effect {
         kept: Vec<u64>,
         head: usize,
     },
+    /// Whether each module of a list stays at each code.
+    Subset {
+        present: Vec<Vec<bool>>,
+    },
 }
 
 impl RewriteRule {
@@ -110,6 +123,7 @@ impl RewriteRule {
             RewriteRule::Width { .. } => "width",
             RewriteRule::Expansion { .. } => "expansion",
             RewriteRule::Depth { .. } => "depth",
+            RewriteRule::Subset { .. } => "subset",
         }
     }
 
@@ -127,12 +141,12 @@ impl RewriteRule {
         matches!(self, RewriteRule::Replace { .. })
     }
 
-    /// Whether it leaves out blocks of stages.
+    /// Whether it leaves out modules: blocks of stages, or some of a list.
     pub(super) fn opens_stages(&self) -> bool {
-        matches!(self, RewriteRule::Depth { .. })
+        matches!(self, RewriteRule::Depth { .. } | RewriteRule::Subset { .. })
     }
 
-    /// The stages that it opens.
+    /// The stages or lists that it opens.
     pub(super) fn stages(
         &self,
         network: &Network,
@@ -141,6 +155,7 @@ impl RewriteRule {
     ) -> Result<Stages> {
         match self {
             RewriteRule::Depth { min } => depth::stages(network, applied, nodes, *min),
+            RewriteRule::Subset { take } => subset::stages(network, applied, nodes, *take),
             _ => Ok(Stages::default()),
         }
     }

@@ -24,6 +24,40 @@ pub fn surround(kernel: &Tensor, size: i64) -> Result<Tensor> {
     Ok(kernel.f_constant_pad_nd(padding)?)
 }
 
+/// The name of the parameter that holds the matrix of a kernel size, beside the weight.
+#[must_use]
+pub fn transform_name(size: i64) -> String {
+    format!("kernel_transform_{size}")
+}
+
+/// The kernel of a size from the largest: the centre of each next smaller size times the matrix of that size,
+/// `(size^n, size^n)`, where there is one.
+///
+/// # Errors
+/// [`Error::Tensor`] if a size has no place in the larger one, or a matrix another shape.
+pub fn transformed(
+    kernel: &Tensor,
+    sizes: &[i64],
+    size: i64,
+    matrix: impl Fn(i64) -> Option<Tensor>,
+) -> Result<Tensor> {
+    let mut steps: Vec<i64> = sizes.iter().copied().filter(|&s| s >= size && s < kernel.size()[2]).collect();
+    steps.sort_unstable_by(|a, b| b.cmp(a));
+    let mut kernel = kernel.shallow_clone();
+    for step in steps {
+        for dim in spatial(&kernel) {
+            let margin = margin(kernel.size()[dim as usize], step, &kernel)?;
+            kernel = kernel.f_narrow(dim, margin, step)?;
+        }
+        if let Some(matrix) = matrix(step) {
+            let shape = kernel.size();
+            let flat = kernel.f_reshape([shape[0], shape[1], -1])?;
+            kernel = flat.f_matmul(&matrix.f_transpose(0, 1)?)?.f_reshape(shape.as_slice())?;
+        }
+    }
+    Ok(kernel)
+}
+
 fn spatial(kernel: &Tensor) -> std::ops::Range<i64> {
     FIRST_SPATIAL..kernel.dim() as i64
 }

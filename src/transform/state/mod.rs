@@ -4,15 +4,27 @@
 //! touches a network. One map is one file (copy `kernel.rs`); results are views where the map only reads, so that a
 //! sub-network costs nothing until somebody copies it. Everything runs without recording gradients.
 
+mod average;
+mod channels;
+mod deepen;
+mod inherit;
 mod kernel;
 mod slice;
+mod sort;
+mod widen;
 
 use std::collections::BTreeMap;
 
 use tch::{TchError, Tensor};
 
-pub use kernel::surround;
+pub use average::average;
+pub use channels::Channels;
+pub use deepen::{identity_kernel, identity_norm};
+pub use inherit::{Match, inherit};
+pub use kernel::{surround, transform_name, transformed};
 pub use slice::{Grow, Slice};
+pub use sort::Sort;
+pub use widen::Widen;
 
 use crate::error::{Error, Result};
 use crate::space::Point;

@@ -1,24 +1,41 @@
 //! Between the given network, the supernet and a sub-network: growing once, slicing for every point.
 
+use std::collections::BTreeMap;
+
 use tch::Tensor;
 
-use super::{State, WeightMap, surround, tensor, weight_path};
+use super::{State, WeightMap, surround, tensor, transform_name, transformed, weight_path};
 use crate::error::Result;
 use crate::space::Point;
 use crate::transform::{Action, RewritePlan};
 
 /// From the supernet to the network of a point: each shared tensor cut to what stays of it; views where that is one
-/// range of each dimension.
+/// range of each dimension. The source has the matrices of kernels that shrink in a learned way as well.
 pub struct Slice<'a>(pub &'a RewritePlan);
 
 impl WeightMap for Slice<'_> {
     fn map(&self, source: &State, to: &Point) -> Result<State> {
         self.0.space.check(to)?;
         let mut state = State::new();
+        let learned = self.learned(source);
         tch::no_grad(|| -> Result<()> {
+            for (path, (sizes, decision)) in &learned {
+                let Some(&size) =
+                    usize::try_from(to.codes()[*decision]).ok().and_then(|code| sizes.get(code))
+                else {
+                    continue;
+                };
+                let weight = weight_path(path);
+                let matrix =
+                    |size| source.get(&beside(path, &transform_name(size))).map(Tensor::shallow_clone);
+                state.insert(weight.clone(), transformed(tensor(source, &weight)?, sizes, size, matrix)?);
+            }
             for cut in &self.0.cuts {
                 let Some((module, name)) = cut.holders.first() else { continue };
-                let path = if module.is_empty() { name.clone() } else { format!("{module}.{name}") };
+                let path = beside(module, name);
+                if cut.dim >= 2 && name == "weight" && learned.contains_key(module.as_str()) {
+                    continue;
+                }
                 let whole = match state.get(&path) {
                     Some(tensor) => tensor,
                     None => tensor(source, &path)?,
@@ -30,6 +47,25 @@ impl WeightMap for Slice<'_> {
         })?;
         Ok(state)
     }
+}
+
+impl Slice<'_> {
+    /// Modules whose kernels shrink in a learned way: sizes and decision.
+    fn learned(&self, source: &State) -> BTreeMap<&str, (Vec<i64>, usize)> {
+        let mut learned = BTreeMap::new();
+        for action in &self.0.actions {
+            let Action::Kernel { path, decision, sizes, .. } = action else { continue };
+            let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
+            if sizes.iter().any(|&size| source.contains_key(&beside(path, &transform_name(size)))) {
+                learned.insert(path.as_str(), (sizes, *decision));
+            }
+        }
+        learned
+    }
+}
+
+fn beside(module: &str, name: &str) -> String {
+    if module.is_empty() { name.to_string() } else { format!("{module}.{name}") }
 }
 
 /// Ranges (start, length) of a dimension, one after the other.

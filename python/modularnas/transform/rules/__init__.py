@@ -7,6 +7,7 @@ from modularnas.transform.rules.depth import depth
 from modularnas.transform.rules.kernel_size import kernel_size
 from modularnas.transform.rules.replace import replace, slots
 from modularnas.transform.rules.rule import Rule
+from modularnas.transform.rules.subset import subset
 from modularnas.transform.rules.width import expansion, width
 
-__all__ = ["Rule", "depth", "expansion", "kernel_size", "replace", "slots", "width"]
+__all__ = ["Rule", "depth", "expansion", "kernel_size", "replace", "slots", "subset", "width"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -12,8 +12,10 @@ from torch import nn
 from modularnas.errors import RuleError
 from modularnas.ops.registry import Build
 
-__all__ = ["Rule", "Where", "matches"]
+__all__ = ["Name", "Rule", "Where", "matches"]
 
+#: The name of the decision at a place, from (path, module); places of one name are one decision.
+Name = Callable[[str, nn.Module], str]
 Where = str | type[nn.Module] | Callable[[str, nn.Module], bool] | Sequence[Any]
 
 
@@ -51,16 +53,36 @@ class Rule:
         target: which modules it can be meant for at all.
         where: which of them the user means; None: all.
         candidates: for a rule that replaces, the candidate ops by name; None stands for the given module.
+        decision: the names of its decisions; None: path and what varies.
     """
 
     data: dict[str, Any]
     target: Callable[[nn.Module], bool]
     where: Where | None = None
     candidates: dict[str, Build | None] | None = None
+    decision: Name | None = None
+
+    def named(self, decision: Name) -> Rule:
+        """The rule with names for its decisions; places of one name are one decision and vary together.
+
+        Args:
+            decision: a function from (path, module) to the whole name of the decision there.
+
+        Example:
+            >>> net = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1))
+            >>> kernel = mn.rules.kernel_size(3, 5).named(lambda path, module: "kernel")
+            >>> mn.rewrite(net, [kernel], example=torch.randn(1, 3, 8, 8)).space.sample(seed=0)
+            Point({'kernel': 5})
+        """
+        return replace(self, decision=decision)
 
     def applied(self, model: nn.Module) -> dict[str, Any]:
         """The rule with the paths of the modules that it is meant for."""
-        targets = [
-            path for path, module in model.named_modules() if self.target(module) and matches(self.where, path, module)
-        ]
-        return {**self.data, "targets": targets, "named": self.where is not None}
+        targets = {
+            path: module
+            for path, module in model.named_modules()
+            if self.target(module) and matches(self.where, path, module)
+        }
+        named = self.decision
+        names = {path: named(path, module) for path, module in targets.items()} if named else {}
+        return {**self.data, "targets": list(targets), "named": self.where is not None, "decisions": names}

@@ -1,0 +1,126 @@
+"""Figure 11, Pareto fronts: `python docs/paper/figure11.py --data DATA [--smoke]`.
+
+One supernet of MobileNetV2 on CIFAR-10, searched by a genetic algorithm (NSGA-II) and by random search for accuracy
+and one cost each: multiply-adds, or the measured latency of one picture or of 64 on this processor, which stand for
+the paper's devices (a P100, a mobile NPU, a mobile CPU). Every network found is then placed in the plots of the other
+costs: the paper's point is that what is best for one device is mostly dominated on another.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+import modularnas as mn
+
+COSTS = ("macs", "latency_1_ms", "latency_64_ms")
+
+
+def latency_ms(net, x, repeats):
+    """The median of so many forwards."""
+    times_ms = []
+    with torch.no_grad():
+        net(x)
+        for _ in range(repeats):
+            started_s = time.perf_counter()
+            net(x)
+            times_ms.append((time.perf_counter() - started_s) * 1e3)
+    return statistics.median(times_ms)
+
+
+def main():
+    """Trains, searches, and writes figure11.json, .md and .png."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--smoke", action="store_true")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    settings = {"image_size": 16, "n_train": 128 if options.smoke else 1500, "n_valid": 64 if options.smoke else 300}
+    task, _ = mn.tasks.image.create(options.data / "cifar10_small.npz", space="mobilenet_v2", width=0.25, **settings)
+    supernet, _ = mn.spaces.create(task.space[0], **task.space[1])
+    supernet.sampling("uniform", seed=0)
+    mn.train.fit(supernet, task.train, epochs=1 if options.smoke else 6, progress=False, **task.fit)
+    supernet.sampling(None)
+    images = {1: task.test.inputs[:1], 64: task.test.inputs[:64]}
+    repeats = 3 if options.smoke else 15
+
+    def score(net):
+        values = mn.train.measure(net, task.valid, {"accuracy": mn.tasks.image.accuracy})
+        return values | {f"latency_{n}_ms": latency_ms(net, x, repeats) for n, x in images.items()}
+
+    calibration = [batch for batch, _ in zip(task.train, range(2), strict=False)]
+    evaluator = mn.evaluate.SharedWeights(supernet, score, calibration=calibration)
+    trials = 6 if options.smoke else options.trials
+    fronts = {}
+    for cost in COSTS:
+        for name, algorithm in (
+            ("genetic", mn.search.create("nsga2", population=max(4, trials // 4))),
+            ("random", mn.search.Random()),
+        ):
+            study = mn.Study(supernet.space, algorithm, objectives={"accuracy": "max", cost: "min"}, seed=0)
+            study.optimize(evaluator, trials=trials, progress=False)
+            fronts[f"{name}, {cost}"] = [
+                {key: trial.values[key] for key in ("accuracy", *COSTS)} for trial in study.pareto_front
+            ]
+    (options.out / "figure11.json").write_text(json.dumps(fronts, indent=1))
+    text = report(fronts)
+    (options.out / "figure11.md").write_text(text, encoding="utf-8")
+    print(text)
+    plot(fronts, options.out / "figure11.png")
+
+
+def dominated(row, rows, cost):
+    """Whether another row is at least as good in both, and better in one."""
+    return any(
+        other["accuracy"] >= row["accuracy"]
+        and other[cost] <= row[cost]
+        and (other["accuracy"], other[cost]) != (row["accuracy"], row[cost])
+        for other in rows
+    )
+
+
+def report(fronts):
+    """For each search its front's size and hypervolume, and how much of it is dominated on the other costs."""
+    everything = [row for rows in fronts.values() for row in rows]
+    lines = ["| search | front | best accuracy | hypervolume |" + "".join(f" dominated by {cost} |" for cost in COSTS)]
+    lines.append("|---" * (4 + len(COSTS)) + "|")
+    for name, rows in fronts.items():
+        cost = name.rpartition(" ")[2]
+        worst = max(row[cost] for row in everything)
+        points = [[1 - row["accuracy"], row[cost] / worst] for row in rows]
+        volume = mn.hypervolume(points, [1.0, 1.0])
+        shares = []
+        for other in COSTS:
+            theirs = [row for key, some in fronts.items() if key.endswith(other) for row in some]
+            shares.append(f"{sum(dominated(row, theirs, other) for row in rows) / len(rows):.0%}")
+        best = max(row["accuracy"] for row in rows)
+        lines.append(f"| {name} | {len(rows)} | {best:.3f} | {volume:.4f} | {' | '.join(shares)} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(fronts, path):
+    """A panel for each cost, with the networks found for every cost."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, cost in zip(figure.subplots(1, len(COSTS)), COSTS, strict=True):
+        for i, (name, rows) in enumerate(fronts.items()):
+            found = sorted((row[cost], row["accuracy"]) for row in rows)
+            style = "-o" if name.endswith(cost) else "x"
+            axes.plot(*zip(*found, strict=True), style, color=f"C{i}", markersize=4, label=name, alpha=0.8)
+        axes.set(xlabel=cost, ylabel="validation accuracy, shared weights")
+        axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Table 3, image classification: `python docs/paper/table3.py --data DATA [--recipe gpu]`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from experiment import FILES, main
+
+import modularnas as mn
+
+
+def build(row, data, recipe, seed):
+    """The task of a row; where the recipe names no ImageNet, CIFAR-10 stands in for it."""
+    space = dict(recipe["spaces"][row["space"]])
+    path = recipe.get("imagenet") if row["data"] == "ImageNet" else None
+    path = path or data / FILES.get(row["data"], FILES["C10"])
+    return mn.tasks.image.create(path, seed=seed, space=space.pop("name"), **recipe["data"], **space)[0]
+
+
+if __name__ == "__main__":
+    main("table3", build)

@@ -1,0 +1,21 @@
+"""Table 5, recommendation: `python docs/paper/table5.py --data DATA [--recipe gpu]`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from experiment import FILES, main
+
+import modularnas as mn
+
+
+def build(row, data, recipe, seed):
+    """The task of a row; DeepFM and DCN are networks of fixed branches."""
+    space = dict(recipe["spaces"][row["space"]])
+    settings = dict(recipe["data"])
+    path = Path(settings.pop("path")) if "path" in settings else data / FILES["CTR"]
+    return mn.tasks.recommendation.create(path, seed=seed, **settings, **space)[0]
+
+
+if __name__ == "__main__":
+    main("table5", build)

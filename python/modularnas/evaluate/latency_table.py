@@ -1,0 +1,409 @@
+"""A latency table: what every candidate of a space will take, from the latencies of its parts.
+
+One table entry is one layer at one setting, timed alone on the user's machine; a network is the sum of its layers
+(Cai et al. 2018, ProxylessNAS, arXiv 1812.00332, section 3.3; Cai et al. 2019, Once-for-All, arXiv 1908.09791,
+section 3.4). Sums of parts are off by what happens between layers, so some whole networks are measured too: a line
+corrects the sum and the number of layers, and a Gaussian process on the logarithm of what is left corrects the rest
+and gives the error bar.
+
+Which decisions a layer depends on is found out, not assumed: each decision is changed alone at a few points, and a
+layer depends on those that change its shapes. Layers that depend on the same decisions share a table. Settings that
+no network had take the mean of the entries with most decisions in common.
+
+Where only latencies of whole networks are known (a published table, another device), the table is per choice: a ridge
+regression on the one-hot encoding of the latency or its logarithm, whichever predicts left-out networks better,
+corrected in the same way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from modularnas import _core
+from modularnas.errors import EvaluationError
+from modularnas.evaluate.candidate import Source, network_of
+from modularnas.evaluate.latency import Clock, measure_latency, threads, time_calls
+
+__all__ = ["LatencyTable"]
+
+_Floats = NDArray[np.float64]
+_FORMAT = 1
+#: The attribute by which a layer of a derived network says which one of the supernet's it is.
+_TAG = "_latency_layer"
+_RIDGE = 1e-3
+_PENALTIES = (0.01, 0.1, 1.0, 10.0)
+_ROUNDS = 8
+_ROUNDS_OF_TIMING = 3
+_LEAST_MS = 1e-6
+_OUTLIER = 4.0
+
+
+class LatencyTable:
+    """Predicts the latency of every point of a space; made by `measure`, `fit` or `from_json`.
+
+    An evaluator of `latency_ms` and `latency_ms_std`, the error bar.
+
+    Attributes:
+        space: the space.
+        device: the device that it speaks of.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
+        >>> x = torch.randn(1, 3, 8, 8)
+        >>> supernet = mn.rewrite(net, [mn.rules.kernel_size(3, 5), mn.rules.width(0.5, 1.0)], example=x)
+        >>> table = mn.evaluate.LatencyTable.measure(supernet, x, repeats=3, n_networks=8)
+        >>> table.predict(supernet.space.sample(seed=0)) > 0
+        True
+        >>> mean, std = table.predict(supernet.space.samples(5, seed=0), std=True)
+        >>> mean.shape, std.shape
+        ((5,), (5,))
+    """
+
+    def __init__(
+        self,
+        space: _core.SearchSpace,
+        tables: Sequence[tuple[Sequence[int], Mapping[tuple[int, ...], tuple[float, int]]]],
+        indices: NDArray[np.int32],
+        latencies_ms: _Floats,
+        device: str,
+    ) -> None:
+        self.space = space
+        self.device = device
+        self._tables = [(list(decisions), dict(entries)) for decisions, entries in tables]
+        self._indices = np.ascontiguousarray(indices, np.int32)
+        self._latencies_ms = np.ascontiguousarray(latencies_ms, np.float64)
+        points = [space.point_at(row) for row in self._indices.tolist()]
+        if self._tables:
+            self._base: Callable[[Sequence[Any]], _Floats] = self._corrected_sum(points)
+        else:
+            self._base = self._per_choice(points)
+        left = np.log(self._latencies_ms / self._base(points))
+        middle = np.median(left)
+        limit = _OUTLIER * 1.4826 * np.median(np.abs(left - middle))  # a run that was disturbed teaches nothing
+        left = np.clip(left, middle - limit, middle + limit)
+        columns = _core.encoded_columns(space)
+        self._rest = _core.fit_surrogate("gp", space.encode(points), columns, left, False, 0)
+
+    @classmethod
+    def measure(
+        cls,
+        source: Source,
+        x: Any,
+        device: str | torch.device = "cpu",
+        *,
+        space: _core.SearchSpace | None = None,
+        repeats: int = 30,
+        warmup: int = 3,
+        n_threads: int | None = 1,
+        clock: Clock = "wall",
+        n_networks: int = 32,
+        n_points: int = 64,
+        seed: int = 0,
+    ) -> LatencyTable:
+        """Measures a table on this machine.
+
+        Args:
+            source: a supernet, or a function from a point to a network.
+            x: the input, or a tuple of inputs; its batch size counts.
+            device: where to run.
+            space: the space; None: the supernet's.
+            repeats: timed runs of each layer and network.
+            warmup: runs before them.
+            n_threads: CPU threads of torch meanwhile; None: as they are.
+            clock: `"wall"` or `"cpu"`, see `measure_latency`.
+            n_networks: whole networks that are measured for the correction.
+            n_points: random networks that are looked through for settings of layers, besides those that find out what
+                layers depend on.
+            seed: the seed of the draws.
+
+        Raises:
+            EvaluationError: for wrong sources and settings.
+        """
+        space = space or getattr(source, "space", None)
+        if space is None:
+            raise EvaluationError("LatencyTable.measure is given a function; give space=, the space of its points")
+        where = torch.device(device)
+        build = network_of(source, "LatencyTable")
+        layers = _Layers(build, x, where)
+        with _tagged(source), threads(n_threads), torch.inference_mode():
+            bases = list(dict.fromkeys(space.samples(3, seed=seed)))
+            drawn = list(dict.fromkeys(space.samples(n_points, seed=seed + 1)))
+            depends = layers.dependencies(space, bases)
+            for point in drawn:
+                layers.look(point)
+            times = layers.times(repeats=repeats, warmup=warmup, clock=clock)
+        tables: dict[tuple[int, ...], dict[tuple[int, ...], tuple[float, int]]] = {}
+        for point, seen in layers.seen.items():
+            codes = space.indices([point])[0].tolist()
+            sums: dict[tuple[int, ...], tuple[float, int]] = {}
+            for layer, decisions in depends.items():
+                ms, count = sums.get(decisions, (0.0, 0))
+                if layer in seen:
+                    ms, count = ms + times[seen[layer]], count + 1
+                sums[decisions] = (ms, count)
+            for decisions, entry in sums.items():
+                tables.setdefault(decisions, {})[tuple(codes[d] for d in decisions)] = entry
+        share = -(-repeats // _ROUNDS_OF_TIMING)
+        settings: Any = {"repeats": share, "warmup": warmup, "n_threads": n_threads, "clock": clock}
+        measured = list(dict.fromkeys(space.samples(4 * n_networks, seed=seed + 2)))[:n_networks]
+        latencies = _least_disturbed(
+            lambda point: measure_latency(build(point), x, device=device, **settings).median_ms, measured
+        )
+        return cls(space, list(tables.items()), space.indices(measured), latencies, str(where))
+
+    @classmethod
+    def fit(
+        cls, space: _core.SearchSpace, points: Sequence[Any], latencies_ms: ArrayLike, device: str = "unknown"
+    ) -> LatencyTable:
+        """A table from latencies that are known.
+
+        Args:
+            space: the space of the points.
+            points: points.
+            latencies_ms: the latency of each, above 0.
+            device: the device that they speak of.
+
+        Raises:
+            EvaluationError: for unlike lengths, fewer than two, or latencies that are not above 0.
+
+        Example:
+            >>> space = mn.SearchSpace({name: mn.choice([3, 5, 7]) for name in "abcd"})
+            >>> points = space.samples(40, seed=0)
+            >>> table = mn.evaluate.LatencyTable.fit(space, points, [1 + sum(p.values()) / 10 for p in points])
+            >>> abs(table.predict({"a": 3, "b": 5, "c": 7, "d": 3}) - 2.8) < 0.05
+            True
+        """
+        known = np.asarray(latencies_ms, np.float64)
+        if known.shape != (len(points),) or len(known) < 2 or not (np.isfinite(known) & (known > 0)).all():
+            good = int((np.isfinite(known) & (known > 0)).sum())
+            raise EvaluationError(
+                f"LatencyTable.fit is given {len(points)} points and latencies of shape {known.shape}, {good} of them "
+                "finite and above 0; expected such a latency for each of two points or more"
+            )
+        return cls(space, [], space.indices(list(points)), known, device)
+
+    def predict(self, points: Any, *, std: bool = False) -> Any:
+        """The latency in milliseconds of a point (a float) or of points (an array).
+
+        Args:
+            points: a point, or a list of them.
+            std: whether to give a pair with the standard deviation, the error bar.
+        """
+        one = isinstance(points, Mapping)
+        asked = [self.space.point(points)] if one else list(points)
+        mean, spread = self._rest.predict(self.space.encode(asked))
+        ms = self._base(asked) * np.exp(mean)
+        found: Any = (float(ms[0]), float(ms[0] * spread[0])) if one else (ms, ms * spread)
+        return found if std else found[0]
+
+    def evaluate(self, trials: Sequence[Any]) -> list[dict[str, float]]:
+        """For each trial `latency_ms` and `latency_ms_std`."""
+        means, stds = self.predict([trial.point for trial in trials], std=True)
+        return [
+            {"latency_ms": float(mean), "latency_ms_std": float(spread)}
+            for mean, spread in zip(means, stds, strict=True)
+        ]
+
+    def to_json(self) -> str:
+        """The table as text; `from_json` gives the same predictions to the last bit."""
+        tables = [
+            {"decisions": decisions, "entries": [[*codes, *entry] for codes, entry in sorted(entries.items())]}
+            for decisions, entries in self._tables
+        ]
+        return json.dumps(
+            {
+                "format": _FORMAT,
+                "device": self.device,
+                "space": json.loads(self.space.to_json()),
+                "tables": tables,
+                "indices": self._indices.tolist(),
+                "latencies_ms": self._latencies_ms.tolist(),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> LatencyTable:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            EvaluationError: for another text.
+        """
+        try:
+            read = json.loads(text)
+            if read["format"] != _FORMAT:
+                raise ValueError(f"format {read['format']}")
+            tables = []
+            for table in read["tables"]:
+                n = len(table["decisions"])
+                entries = {tuple(row[:n]): (row[n], row[n + 1]) for row in table["entries"]}
+                tables.append((table["decisions"], entries))
+            space = _core.SearchSpace.from_json(json.dumps(read["space"]))
+            indices = np.array(read["indices"], np.int32)
+            return cls(space, tables, indices, np.array(read["latencies_ms"]), read["device"])
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise EvaluationError(f"this is no latency table of LatencyTable.to_json ({error!r})") from error
+
+    def _corrected_sum(self, points: Sequence[Any]) -> Callable[[Sequence[Any]], _Floats]:
+        """A line through sums of entries and numbers of layers, by Huber's loss of relative errors."""
+        design = self._sums(points)
+        relative = design / self._latencies_ms[:, None]
+        tiny = 1e-6 * np.square(relative).mean(0) + 1e-12
+        weights, _ = _robust_ridge(relative, np.ones(len(points)), tiny)
+        return lambda asked: np.maximum(self._sums(asked) @ weights, _LEAST_MS)
+
+    def _sums(self, points: Sequence[Any]) -> _Floats:
+        """For each point the sum of its entries, its number of layers, and 1: shape (n, 3)."""
+        rows = np.ones((len(points), 3))
+        for row, codes in zip(rows, self.space.indices(list(points)).tolist(), strict=True):
+            found = [_entry(entries, tuple(codes[d] for d in decisions)) for decisions, entries in self._tables]
+            row[:2] = np.sum(found, 0)
+        return rows
+
+    def _per_choice(self, points: Sequence[Any]) -> Callable[[Sequence[Any]], _Floats]:
+        """Robust ridge regression of the latency or its logarithm: what predicts networks left out best."""
+        x, y = self._design(points), self._latencies_ms
+        free = np.zeros(x.shape[1])
+        free[-self.space.encode(points[:1]).shape[1] :] = 1.0  # a choice's own part is shrunk, what it shares is not
+        fits = []
+        for forward, back in ((np.asarray, np.asarray), (np.log, np.exp)):
+            for penalty in _PENALTIES:
+                weights, left_out = _robust_ridge(x, forward(y), _RIDGE + penalty * free)
+                error = np.abs(np.maximum(back(left_out), _LEAST_MS) / y - 1)
+                fits.append((float(np.minimum(error, 1.0).mean()), weights, back))
+        _, weights, back = min(fits, key=lambda fit: fit[0])
+        least = y.min() / 10
+        return lambda asked: np.maximum(back(self._design(asked) @ weights), least)
+
+    def _design(self, points: Sequence[Any]) -> _Floats:
+        """A constant, what decisions with the same choices share, and the encoding."""
+        rows = self.space.encode(list(points))
+        alike: dict[Any, Any] = {}
+        for decision, (start, stop, _) in zip(self.space.decisions, _core.encoded_columns(self.space), strict=True):
+            kind = (decision.kind, decision.choices, decision.low, decision.high)
+            alike[kind] = alike.get(kind, 0) + rows[:, start:stop]
+        return np.concatenate([np.ones((len(rows), 1)), *alike.values(), rows], 1)
+
+
+def _robust_ridge(x: _Floats, y: _Floats, penalty: _Floats) -> tuple[_Floats, _Floats]:
+    """Ridge weights by Huber's loss (Huber 1964; iteratively reweighted), and for each row its value when left out.
+
+    Of a row that is left out the error is its error over 1 less its leverage (Allen 1974, PRESS).
+    """
+    trust = np.ones(len(y))
+    for _ in range(_ROUNDS):
+        weighted = x * trust[:, None]
+        gram = weighted.T @ x + np.diag(penalty)
+        weights = np.linalg.solve(gram, weighted.T @ y)
+        rest = y - x @ weights
+        leverage = (weighted * np.linalg.solve(gram, x.T).T).sum(1)
+        left_out = rest / np.maximum(1 - leverage, 1e-3)
+        scale = 1.4826 * np.median(np.abs(left_out)) + 1e-12
+        trust = np.minimum(1.0, 1.345 * scale / np.maximum(np.abs(left_out), 1e-12))
+    return weights, y - left_out
+
+
+def _entry(entries: Mapping[tuple[int, ...], tuple[float, int]], codes: tuple[int, ...]) -> tuple[float, float]:
+    """The entry of these codes, or the mean of those with most of them in common."""
+    if codes in entries:
+        return entries[codes]
+    common = {key: sum(a == b for a, b in zip(key, codes, strict=True)) for key in entries}
+    most = max(common.values())
+    near = [entries[key] for key, n in common.items() if n == most]
+    return float(np.mean([ms for ms, _ in near])), float(np.mean([n for _, n in near]))
+
+
+class _tagged:
+    """Gives every layer of a supernet its name, which copies keep, and takes it away afterwards."""
+
+    def __init__(self, source: Any) -> None:
+        self.layers = list(source.named_modules()) if isinstance(source, nn.Module) else []
+
+    def __enter__(self) -> None:
+        for name, layer in self.layers:
+            layer.__dict__[_TAG] = name
+
+    def __exit__(self, *failure: object) -> None:
+        for _, layer in self.layers:
+            layer.__dict__.pop(_TAG, None)
+
+
+class _Layers:
+    """The layers of networks: at which settings they were seen, and how long each setting takes.
+
+    A setting is a layer's class, its description and the shapes of its inputs; one layer of each setting is kept.
+    """
+
+    def __init__(self, build: Callable[[Any], nn.Module], x: Any, device: torch.device) -> None:
+        self.build = build
+        self.device = device
+        self.x = tree_map_only(Tensor, lambda tensor: tensor.to(device), x if isinstance(x, tuple) else (x,))
+        self.seen: dict[Any, dict[str, str]] = {}  # by point: layer to setting
+        self.examples: dict[str, tuple[nn.Module, tuple[Any, ...]]] = {}
+
+    def look(self, point: Any) -> dict[str, str]:
+        """The setting of each layer of a point's network."""
+        if point not in self.seen:
+            found: dict[str, str] = {}
+            net = self.build(point).to(self.device).eval()
+
+            def keep(name: str) -> Callable[[nn.Module, Any], None]:
+                def note(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+                    tag = layer.__dict__.get(_TAG, name)
+                    while tag in found:  # a layer that runs again
+                        tag += "'"
+                    shapes = [tuple(one.shape) if isinstance(one, Tensor) else one for one in inputs]
+                    found[tag] = setting = f"{layer!r}{shapes}"
+                    self.examples.setdefault(setting, (layer, inputs))
+
+                return note
+
+            for name, layer in net.named_modules():
+                if not list(layer.children()) and not isinstance(layer, nn.Identity):
+                    layer.register_forward_pre_hook(keep(name))
+            net(*self.x)
+            for layer in net.modules():
+                layer._forward_pre_hooks.clear()
+            self.seen[point] = found
+        return self.seen[point]
+
+    def dependencies(self, space: _core.SearchSpace, bases: Sequence[Any]) -> dict[str, tuple[int, ...]]:
+        """For each layer the decisions, by number, that change its setting; found by changing each one alone."""
+        depends: dict[str, set[int]] = {}
+        for base in bases:
+            here = self.look(base)
+            codes = space.indices([base])[0].tolist()
+            for other in space.neighbours(base):
+                there = self.look(other)
+                # What only became active or inactive follows from another decision, which did change.
+                pairs = enumerate(zip(codes, space.indices([other])[0].tolist(), strict=True))
+                changed = {d for d, (one, two) in pairs if one != two and min(one, two) >= 0}
+                for layer in here.keys() | there.keys():
+                    known = depends.setdefault(layer, set())
+                    if here.get(layer) != there.get(layer):
+                        known |= changed
+        return {layer: tuple(sorted(decisions)) for layer, decisions in sorted(depends.items())}
+
+    def times(self, *, repeats: int, warmup: int, clock: Clock) -> dict[str, float]:
+        """The milliseconds of every setting that was seen."""
+        calls = {setting: partial(layer, *inputs) for setting, (layer, inputs) in self.examples.items()}
+        share = -(-repeats // _ROUNDS_OF_TIMING)
+
+        def time_one(setting: str) -> float:
+            timing = time_calls(calls[setting], self.device, repeats=share, warmup=warmup, clock=clock)
+            return timing.median_ms
+
+        return dict(zip(calls, _least_disturbed(time_one, list(calls)), strict=True))
+
+
+def _least_disturbed(measure: Callable[[Any], float], things: Sequence[Any]) -> _Floats:
+    """Measures things in turns, round after round, and keeps the least of each: a slow minute harms no thing alone."""
+    return np.min([[measure(thing) for thing in things] for _ in range(_ROUNDS_OF_TIMING)], 0)

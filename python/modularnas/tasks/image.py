@@ -1,0 +1,295 @@
+"""Image classification: MobileNetV2 or another ready space on CIFAR or a folder of pictures (the paper's table 3).
+
+Reads CIFAR-10 and -100 as the official Python batches (also where torchvision put them), a `.npz`, and any folder with
+`train` and `val` of one folder a class (ImageNet). Augmentation is the usual one: crops of the padded picture, flips,
+and by choice cutout (DeVries and Taylor 2017, arXiv 1708.04552), AutoAugment (arXiv 1805.09501, torchvision's), mixup
+(arXiv 1710.09412) and label smoothing (arXiv 1512.00567).
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from modularnas.errors import MissingExtraError, ModularNASError
+from modularnas.tasks.recipe import Batches, Plan, Task, part, register
+
+__all__ = ["Pictures", "accuracy", "create", "crop_and_flip", "cutout", "folder_loaders", "mixup", "read"]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Labelled pictures: uint8 `(N, C, H, W)` and int64 `(N,)`, to train and to test, and the names of the classes."""
+
+    train: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+    classes: Sequence[str]
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> float:
+    """The share that is right: logits `(N, classes)`, labels `(N,)`."""
+    return float((outputs.argmax(1) == targets).float().mean())
+
+
+def read(path: str | Path) -> Pictures:
+    """CIFAR-10 or CIFAR-100.
+
+    Args:
+        path: the folder `cifar-10-batches-py` or `cifar-100-python`, a folder that holds one of them, or a `.npz` with
+            `train_x`, `train_y`, `test_x`, `test_y` (uint8 `(N, 3, H, W)`; or `train_d`, `test_d`, where pixels are
+            stored as differences).
+
+    Raises:
+        ModularNASError: if it is none of these, saying what was expected.
+    """
+    path = Path(path)
+    try:
+        return _read_npz(path) if path.suffix == ".npz" else _read_batches(path)
+    except (OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise ModularNASError(
+            f"'{path}' holds no CIFAR: {error}; expected the folder cifar-10-batches-py or cifar-100-python, or a .npz "
+            "with train_x, train_y, test_x, test_y"
+        ) from error
+
+
+def _read_npz(path: Path) -> Pictures:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    for name in ("train", "test"):
+        if f"{name}_x" not in arrays:
+            arrays[f"{name}_x"] = _undelta(arrays[f"{name}_d"])
+    n = int(arrays["train_y"].max()) + 1
+    classes = [str(name) for name in arrays.get("classes", np.arange(n))]
+    train, test = (_pair(arrays[f"{name}_x"], arrays[f"{name}_y"]) for name in ("train", "test"))
+    return Pictures(train, test, classes)
+
+
+def _undelta(differences: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pixels from differences along both axes and between the colours, modulo 256."""
+    x = np.cumsum(np.cumsum(differences, 2, dtype=np.uint8), 3, dtype=np.uint8)
+    x[:, 0] += x[:, 1]
+    x[:, 2] += x[:, 1]
+    return x
+
+
+def _read_batches(path: Path) -> Pictures:
+    ten = [f"data_batch_{i}" for i in range(1, 6)]
+    found: tuple[Path, list[str], str, bytes] | None = None
+    for folder in (path, path / "cifar-10-batches-py", path / "cifar-100-python"):
+        if (folder / "data_batch_1").is_file():
+            found = (folder, ten, "test_batch", b"labels")
+        elif (folder / "train").is_file() and (folder / "meta").is_file():
+            found = (folder, ["train"], "test", b"fine_labels")
+    if found is None:
+        raise FileNotFoundError("there is neither data_batch_1 nor train and meta")
+    folder, train, test, key = found
+    x, y = zip(*(_unpickled(folder / name, key) for name in train), strict=True)
+    meta = pickle.loads((folder / ("meta" if key == b"fine_labels" else "batches.meta")).read_bytes(), encoding="bytes")
+    classes = meta[b"fine_label_names" if key == b"fine_labels" else b"label_names"]
+    pair = _pair(np.concatenate(x), np.concatenate(y))
+    return Pictures(pair, _pair(*_unpickled(folder / test, key)), [name.decode() for name in classes])
+
+
+def _unpickled(path: Path, key: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
+    # The official files are pickles; only give files of the official archive.
+    batch = pickle.loads(path.read_bytes(), encoding="bytes")
+    return batch[b"data"].reshape(-1, 3, 32, 32), np.asarray(batch[key])
+
+
+def _pair(x: NDArray[Any], y: NDArray[Any]) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.asarray(y)).long()
+
+
+def crop_and_flip(x: Tensor, generator: torch.Generator, padding: int = 4) -> Tensor:
+    """Each picture `(N, C, H, W)` moved by up to `padding` pixels, zeros coming in, and mirrored half of the time."""
+    n, _, height, width = x.shape
+    padded = nn.functional.pad(x, (padding,) * 4)
+    top, left = torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator)
+    rows = (top + torch.arange(height)).unsqueeze(2)  # (N, H, 1)
+    columns = left + torch.arange(width)  # (N, W)
+    flipped = torch.rand(n, 1, generator=generator) < 0.5
+    columns = torch.where(flipped, columns.flip(1), columns).unsqueeze(1)
+    return padded[torch.arange(n)[:, None, None], :, rows, columns].permute(0, 3, 1, 2).contiguous()
+
+
+def cutout(x: Tensor, generator: torch.Generator, size: int = 16) -> Tensor:
+    """A square of each picture `(N, C, H, W)` is set to 0, its middle anywhere."""
+    n, _, height, width = x.shape
+    middle_y = torch.randint(0, height, (n, 1, 1, 1), generator=generator)
+    middle_x = torch.randint(0, width, (n, 1, 1, 1), generator=generator)
+    y, z = torch.arange(height).view(1, 1, -1, 1), torch.arange(width).view(1, 1, 1, -1)
+    half = size // 2
+    inside = (y >= middle_y - half) & (y < middle_y + half) & (z >= middle_x - half) & (z < middle_x + half)
+    return x.masked_fill(inside, 0.0)
+
+
+def mixup(alpha: float, num_classes: int) -> Callable[[Any, Tensor], tuple[Any, Tensor]]:
+    """A `transform` of `mn.train.fit`: each batch is mixed with itself in another order, labels too (section 2)."""
+
+    def mix(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        share = float(torch.distributions.Beta(alpha, alpha).sample())
+        order = torch.randperm(len(x), device=x.device)
+        targets = nn.functional.one_hot(y, num_classes).float()
+        return share * x + (1 - share) * x[order], share * targets + (1 - share) * targets[order]
+
+    return mix
+
+
+def _auto_augment() -> Callable[[Tensor], Tensor]:
+    try:
+        from torchvision.transforms import AutoAugment, AutoAugmentPolicy
+    except ModuleNotFoundError as error:
+        raise MissingExtraError('AutoAugment needs torchvision: pip install "modularnas[vision]"') from error
+    policy = AutoAugment(AutoAugmentPolicy.CIFAR10)
+    return lambda x: torch.stack([policy(picture) for picture in x])
+
+
+def folder_loaders(
+    path: str | Path, image_size: int = 224, batch_size: int = 256, workers: int = 8, *, distributed: bool = False
+) -> tuple[Any, Any, list[str]]:
+    """Loaders of a folder with `train` and `val`, one folder a class, in the usual ImageNet recipe.
+
+    Args:
+        path: the folder.
+        image_size: in pixels.
+        batch_size: of each process.
+        workers: processes that read.
+        distributed: whether each process of `torch.distributed` sees its share.
+
+    Returns:
+        Both loaders and the names of the classes.
+
+    Raises:
+        ModularNASError: if the folder has no such parts.
+        MissingExtraError: without torchvision.
+    """
+    try:
+        from torchvision import datasets, transforms
+    except ModuleNotFoundError as error:
+        raise MissingExtraError('a folder of pictures needs torchvision: pip install "modularnas[vision]"') from error
+    from torch.utils.data import DataLoader, DistributedSampler
+
+    for name in ("train", "val"):
+        if not (Path(path) / name).is_dir():
+            raise ModularNASError(f"'{path}' has no folder '{name}'; expected train/CLASS/… and val/CLASS/…")
+    last = [transforms.ToTensor(), transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
+    first = [transforms.RandomResizedCrop(image_size), transforms.RandomHorizontalFlip()]
+    steps = {"train": first, "val": [transforms.Resize(image_size * 8 // 7), transforms.CenterCrop(image_size)]}
+    loaders = []
+    for name, some in steps.items():
+        data = datasets.ImageFolder(str(Path(path) / name), transforms.Compose([*some, *last]))
+        sampler: Any = DistributedSampler(data, shuffle=name == "train") if distributed else None
+        shuffle = name == "train" and sampler is None
+        loader = DataLoader(
+            data,
+            batch_size,
+            shuffle=shuffle,
+            sampler=sampler,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=shuffle,
+        )
+        loaders.append(loader)
+    return loaders[0], loaders[1], list(data.classes)
+
+
+@register("image")
+def create(
+    data: str | Path,
+    *,
+    smoke: bool = False,
+    seed: int = 0,
+    space: str = "mobilenet_v2",
+    n_train: int | None = None,
+    n_valid: int = 1000,
+    batch_size: int = 128,
+    image_size: int | None = None,
+    cut: int | None = None,
+    auto_augment: bool = False,
+    mix: float | None = None,
+    smoothing: float = 0.0,
+    **settings: Any,
+) -> tuple[Task, Plan]:
+    """The task.
+
+    Args:
+        data: as of `read`, or of `folder_loaders` (its `val` part is both validation and test).
+        smoke: whether to use a few pictures and a narrow network.
+        seed: of split and order.
+        space: a ready space for pictures.
+        n_train: how many pictures to train on; None: all but the validation's.
+        n_valid: how many training pictures to search on.
+        batch_size: pictures of a batch.
+        image_size: in pixels; None: as they are (folders: 224).
+        cut: the size of cutout, in pixels; None: off.
+        auto_augment: whether to use AutoAugment's policy for CIFAR-10.
+        mix: alpha of mixup; None: off.
+        smoothing: of labels.
+        **settings: of the space.
+    """
+    if smoke:
+        n_train, n_valid = min(n_train or 128, 128), min(n_valid, 64)
+        settings = {**({"width": 0.25} if space == "mobilenet_v2" else {}), **settings}
+    loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
+    plan = Plan.smoke() if smoke else Plan()
+    if Path(data).is_dir() and (Path(data) / "val").is_dir():
+        train, test, classes = folder_loaders(data, image_size or 224, batch_size)
+        parts: tuple[Any, Any, Any] = (train, test, test)
+        size = image_size or 224
+    else:
+        pictures = read(data)
+        classes, size = list(pictures.classes), image_size or pictures.train[0].shape[-1]
+        parts = _parts(
+            pictures, size, n_train, n_valid, batch_size, seed, cut, _auto_augment() if auto_augment else None
+        )
+        if smoke:
+            parts = (*parts[:2], parts[2].first(64))
+    further: dict[str, Any] = {"clip_norm": 5.0}
+    if mix:
+        further["transform"] = mixup(mix, len(classes))
+    baseline = "mbconv_k3_e6" if space in ("mobilenet_v2", "proxylessnas") else None
+    known = {"num_classes": len(classes), "image_size": size, **settings}
+    task = Task("image", *parts, (space, known), {"accuracy": accuracy}, baseline, loss, None, further)
+    return task, plan
+
+
+def _parts(
+    pictures: Pictures,
+    size: int,
+    n_train: int | None,
+    n_valid: int,
+    batch_size: int,
+    seed: int,
+    cut: int | None,
+    policy: Callable[[Tensor], Tensor] | None,
+) -> tuple[Batches, Batches, Batches]:
+    x, y = pictures.train
+    if n_valid >= len(x):
+        raise ModularNASError(f"n_valid is {n_valid}, but there are {len(x)} training pictures; take fewer")
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    train, valid = order[n_valid:][:n_train], order[:n_valid]
+    mean = x[train].float().mean((0, 2, 3), keepdim=True)
+    std = x[train].float().std((0, 2, 3), keepdim=True)
+
+    def normal(pixels: Tensor) -> Tensor:
+        pixels = (pixels.float() - mean) / std
+        return pixels if size == pixels.shape[-1] else nn.functional.interpolate(pixels, size=size, mode="area")
+
+    def augment(batch: Tensor, generator: torch.Generator) -> Tensor:
+        batch = crop_and_flip(normal(policy(batch)) if policy else batch, generator)
+        return cutout(batch, generator, cut) if cut else batch
+
+    kept = x if policy else normal(x)
+    return (
+        part(train, kept, y, size=batch_size, shuffle=True, seed=seed, augment=augment),
+        part(valid, normal(x), y, size=256),
+        Batches(normal(pictures.test[0]), pictures.test[1], size=256),
+    )
