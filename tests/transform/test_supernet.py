@@ -239,7 +239,7 @@ def test_report():
         "2  Conv2d  fixed       kernel_size: it is 1x1; name it by where= to open it\n"
         "3  Conv2d  fixed       kernel_size: its kernel [1, 3] is not square\n"
         "2 decisions, 3 points\n"
-        "params             144 to 368\n"
+        "params             304 to 496\n"
         f"macs               {report.bounds['macs'][0]:,} to {report.bounds['macs'][1]:,}\n"
         f"activation_bytes   {report.bounds['activation_bytes'][0]:,} (every point)"
     )

@@ -198,8 +198,9 @@ def load_export(folder: str | Path) -> nn.Module:
     path = Path(folder, "model.py")
     if not path.is_file():
         raise ExportError(f"'{folder}' has no model.py; expected a folder written by mn.export")
-    # One module for one source, where pickle finds the classes again.
-    name = f"exported_{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    # One module for one source, where pickle finds the classes again; a program has its file beside it.
+    place = str(path.resolve()) if path.with_name("program.pt2").is_file() else ""
+    name = f"exported_{hashlib.sha256(path.read_bytes() + place.encode()).hexdigest()[:16]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
