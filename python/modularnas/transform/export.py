@@ -76,8 +76,8 @@ def export(
 
     A network that has no plain source (it needs another package's classes, say) is written as a program of
     `torch.export`, in `program.pt2` beside a `model.py` that loads it; `architecture.json` and `model.py` say why.
-    Outputs of other libraries' classes come back as a dict whose items are attributes as well. Copied source stays under
-    the licence of its authors.
+    Outputs of other libraries' classes come back as a dict whose items are attributes as well. Source that is copied
+    stays under the licence of its authors.
 
     Args:
         net: a trained network, such as one from `mn.derive`.
