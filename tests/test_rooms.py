@@ -46,7 +46,7 @@ PYTHON = {
     "transform": {"errors", "ops", "nn", "train"},
     "spaces": {"errors", "ops", "transform"},
     "evaluate": {"errors", "outcome"},
-    "search": {"errors"},
+    "search": {"errors", "nn"},
     "pareto": {"errors"},
     "progress": {"study"},
     "pruners": set(),

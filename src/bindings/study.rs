@@ -78,8 +78,7 @@ impl Desk {
     fn study(&self, number: TrialId) -> Result<Arc<Study>> {
         self.study.get().and_then(Weak::upgrade).ok_or_else(|| {
             Error::Study(format!(
-                "trial {number} is a copy without its study; report where the study is, or to the trial that the \
-                 evaluator was given"
+                "trial {number} has no study here: it is a copy out of a pickle, or its study is gone"
             ))
         })
     }

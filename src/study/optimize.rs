@@ -116,7 +116,9 @@ impl Study {
         let mut outcomes = Vec::new();
         let (mut stopping, mut interrupted) = (None, None);
         loop {
-            lease.trials.retain(|trial| outcomes.iter().all(|(id, _)| *id != trial.id));
+            let mut back: Vec<TrialId> = outcomes.iter().map(|(id, _)| *id).collect();
+            back.sort_unstable();
+            lease.trials.retain(|trial| back.binary_search(&trial.id).is_err());
             let free = evaluator.capacity()?.saturating_sub(lease.trials.len());
             let (turn, reason) =
                 run.turn(std::mem::take(&mut outcomes), if stopping.is_some() { 0 } else { free })?;

@@ -67,7 +67,6 @@ def test_parquet(tmp_path):
 
 
 @pytest.mark.parametrize("url", ["sqlite:///{}/optuna.db", "{}/journal.log"])
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning" if "optuna" in sys.modules else "default")
 def test_optuna_and_back(tmp_path, url):
     optuna = pytest.importorskip("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -157,8 +156,9 @@ def test_tensorboard(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_mlflow(tmp_path):
+def test_mlflow(tmp_path, monkeypatch):
     pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     from mlflow.tracking import MlflowClient
 
     uri = f"file://{tmp_path}/runs"

@@ -63,7 +63,7 @@ def test_a_worker_that_dies_is_replaced_and_its_trial_fails_after_some_attempts(
 
 
 def test_a_trial_that_takes_too_long_is_ended_with_its_process():
-    trials = run(study(), "hang", trials=8, workers=1, trial_timeout_s=20 if os.environ.get("CI") else 8)
+    trials = run(study(), "hang", trials=8, workers=1, trial_timeout_s=2)
     assert {t.point["d0"] == 1 for t in trials if t.state == "failed"} == {True}
     assert "complete" in {t.state for t in trials}
 

@@ -60,7 +60,7 @@ def test_a_newer_layout_is_refused(tmp_path):
         db.execute("PRAGMA user_version = 99")
     db.close()
     assert refusal(mn.StorageError, file) == (
-        f"'{file}' was written by a newer modularnas (file layout 99; this one reads up to 1); update modularnas, or "
+        f"'{file}' was written by a newer modularnas (file layout 99; this one reads up to 2); update modularnas, or "
         "give another storage"
     )
 

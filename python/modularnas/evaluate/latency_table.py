@@ -39,8 +39,12 @@ _Floats = NDArray[np.float64]
 _FORMAT = 1
 #: The attribute by which a layer of a derived network says which one of the supernet's it is.
 _TAG = "_latency_layer"
-_RIDGE = 1e-2
+_RIDGE = 1e-3
+_PENALTIES = (0.01, 0.1, 1.0, 10.0)
+_ROUNDS = 8
+_ROUNDS_OF_TIMING = 3
 _LEAST_MS = 1e-6
+_OUTLIER = 4.0
 
 
 class LatencyTable:
@@ -83,6 +87,9 @@ class LatencyTable:
         else:
             self._base = self._per_choice(points)
         left = np.log(self._latencies_ms / self._base(points))
+        middle = np.median(left)
+        limit = _OUTLIER * 1.4826 * np.median(np.abs(left - middle))  # a run that was disturbed teaches nothing
+        left = np.clip(left, middle - limit, middle + limit)
         columns = _core.encoded_columns(space)
         self._rest = _core.fit_surrogate("gp", space.encode(points), columns, left, False, 0)
 
@@ -145,10 +152,13 @@ class LatencyTable:
                 sums[decisions] = (ms, count)
             for decisions, entry in sums.items():
                 tables.setdefault(decisions, {})[tuple(codes[d] for d in decisions)] = entry
-        settings: Any = {"repeats": repeats, "warmup": warmup, "n_threads": n_threads, "clock": clock}
+        share = -(-repeats // _ROUNDS_OF_TIMING)
+        settings: Any = {"repeats": share, "warmup": warmup, "n_threads": n_threads, "clock": clock}
         measured = list(dict.fromkeys(space.samples(4 * n_networks, seed=seed + 2)))[:n_networks]
-        latencies = [measure_latency(build(point), x, device=device, **settings).median_ms for point in measured]
-        return cls(space, list(tables.items()), space.indices(measured), np.array(latencies), str(where))
+        latencies = _least_disturbed(
+            lambda point: measure_latency(build(point), x, device=device, **settings).median_ms, measured
+        )
+        return cls(space, list(tables.items()), space.indices(measured), latencies, str(where))
 
     @classmethod
     def fit(
@@ -243,9 +253,11 @@ class LatencyTable:
             raise EvaluationError(f"this is no latency table of LatencyTable.to_json ({error!r})") from error
 
     def _corrected_sum(self, points: Sequence[Any]) -> Callable[[Sequence[Any]], _Floats]:
-        """A line through sums of entries and numbers of layers, least squares of relative errors."""
+        """A line through sums of entries and numbers of layers, by Huber's loss of relative errors."""
         design = self._sums(points)
-        weights = np.linalg.lstsq(design / self._latencies_ms[:, None], np.ones(len(points)), rcond=1e-6)[0]
+        relative = design / self._latencies_ms[:, None]
+        tiny = 1e-6 * np.square(relative).mean(0) + 1e-12
+        weights, _ = _robust_ridge(relative, np.ones(len(points)), tiny)
         return lambda asked: np.maximum(self._sums(asked) @ weights, _LEAST_MS)
 
     def _sums(self, points: Sequence[Any]) -> _Floats:
@@ -257,25 +269,46 @@ class LatencyTable:
         return rows
 
     def _per_choice(self, points: Sequence[Any]) -> Callable[[Sequence[Any]], _Floats]:
-        """Ridge regression on the encoding, of the latency or its logarithm: the better one on networks left out."""
-        x = self._encoded(points)
-        gram = x.T @ x + _RIDGE * np.eye(x.shape[1])
-        hat = (x * np.linalg.solve(gram, x.T).T).sum(1)
+        """Robust ridge regression of the latency or its logarithm: what predicts networks left out best."""
+        x, y = self._design(points), self._latencies_ms
+        free = np.zeros(x.shape[1])
+        free[-self.space.encode(points[:1]).shape[1] :] = 1.0  # a choice's own part is shrunk, what it shares is not
         fits = []
         for forward, back in ((np.asarray, np.asarray), (np.log, np.exp)):
-            y = forward(self._latencies_ms)
-            weights = np.linalg.solve(gram, x.T @ y)
-            # Allen 1974, PRESS: the error of a row that was left out is its error over 1 - its leverage.
-            left_out = y - (y - x @ weights) / np.maximum(1 - hat, 1e-6)
-            relative = np.abs(np.maximum(back(left_out), _LEAST_MS) / self._latencies_ms - 1)
-            fits.append((float(np.median(relative)), weights, back))
+            for penalty in _PENALTIES:
+                weights, left_out = _robust_ridge(x, forward(y), _RIDGE + penalty * free)
+                error = np.abs(np.maximum(back(left_out), _LEAST_MS) / y - 1)
+                fits.append((float(np.minimum(error, 1.0).mean()), weights, back))
         _, weights, back = min(fits, key=lambda fit: fit[0])
-        least = self._latencies_ms.min() / 10
-        return lambda asked: np.maximum(back(self._encoded(asked) @ weights), least)
+        least = y.min() / 10
+        return lambda asked: np.maximum(back(self._design(asked) @ weights), least)
 
-    def _encoded(self, points: Sequence[Any]) -> _Floats:
+    def _design(self, points: Sequence[Any]) -> _Floats:
+        """A constant, what decisions with the same choices share, and the encoding."""
         rows = self.space.encode(list(points))
-        return np.concatenate([np.ones((len(rows), 1)), rows], 1)
+        alike: dict[Any, Any] = {}
+        for decision, (start, stop, _) in zip(self.space.decisions, _core.encoded_columns(self.space), strict=True):
+            kind = (decision.kind, decision.choices, decision.low, decision.high)
+            alike[kind] = alike.get(kind, 0) + rows[:, start:stop]
+        return np.concatenate([np.ones((len(rows), 1)), *alike.values(), rows], 1)
+
+
+def _robust_ridge(x: _Floats, y: _Floats, penalty: _Floats) -> tuple[_Floats, _Floats]:
+    """Ridge weights by Huber's loss (Huber 1964; iteratively reweighted), and for each row its value when left out.
+
+    Of a row that is left out the error is its error over 1 less its leverage (Allen 1974, PRESS).
+    """
+    trust = np.ones(len(y))
+    for _ in range(_ROUNDS):
+        weighted = x * trust[:, None]
+        gram = weighted.T @ x + np.diag(penalty)
+        weights = np.linalg.solve(gram, weighted.T @ y)
+        rest = y - x @ weights
+        leverage = (weighted * np.linalg.solve(gram, x.T).T).sum(1)
+        left_out = rest / np.maximum(1 - leverage, 1e-3)
+        scale = 1.4826 * np.median(np.abs(left_out)) + 1e-12
+        trust = np.minimum(1.0, 1.345 * scale / np.maximum(np.abs(left_out), 1e-12))
+    return weights, y - left_out
 
 
 def _entry(entries: Mapping[tuple[int, ...], tuple[float, int]], codes: tuple[int, ...]) -> tuple[float, float]:
@@ -350,9 +383,9 @@ class _Layers:
             codes = space.indices([base])[0].tolist()
             for other in space.neighbours(base):
                 there = self.look(other)
-                changed = {
-                    d for d, (a, b) in enumerate(zip(codes, space.indices([other])[0].tolist(), strict=True)) if a != b
-                }
+                # What only became active or inactive follows from another decision, which did change.
+                pairs = enumerate(zip(codes, space.indices([other])[0].tolist(), strict=True))
+                changed = {d for d, (one, two) in pairs if one != two and min(one, two) >= 0}
                 for layer in here.keys() | there.keys():
                     known = depends.setdefault(layer, set())
                     if here.get(layer) != there.get(layer):
@@ -360,9 +393,17 @@ class _Layers:
         return {layer: tuple(sorted(decisions)) for layer, decisions in sorted(depends.items())}
 
     def times(self, *, repeats: int, warmup: int, clock: Clock) -> dict[str, float]:
-        """The median milliseconds of every setting that was seen."""
-        found = {}
-        for setting, (layer, inputs) in self.examples.items():
-            call = partial(layer, *inputs)
-            found[setting] = time_calls(call, self.device, repeats=repeats, warmup=warmup, clock=clock).median_ms
-        return found
+        """The milliseconds of every setting that was seen."""
+        calls = {setting: partial(layer, *inputs) for setting, (layer, inputs) in self.examples.items()}
+        share = -(-repeats // _ROUNDS_OF_TIMING)
+
+        def time_one(setting: str) -> float:
+            timing = time_calls(calls[setting], self.device, repeats=share, warmup=warmup, clock=clock)
+            return timing.median_ms
+
+        return dict(zip(calls, _least_disturbed(time_one, list(calls)), strict=True))
+
+
+def _least_disturbed(measure: Callable[[Any], float], things: Sequence[Any]) -> _Floats:
+    """Measures things in turns, round after round, and keeps the least of each: a slow minute harms no thing alone."""
+    return np.min([[measure(thing) for thing in things] for _ in range(_ROUNDS_OF_TIMING)], 0)

@@ -8,6 +8,7 @@ written as JSON.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,9 @@ def write(study: Study, url: str, name: str) -> None:
         theirs = optuna.create_study(study_name=name, storage=_storage(optuna, url), directions=directions)
     except optuna.exceptions.DuplicatedStudyError as error:
         raise StudyError(f"'{url}' has a study '{name}' already; give another name") from error
-    theirs.set_metric_names(list(study.objectives))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        theirs.set_metric_names(list(study.objectives))
     theirs.set_user_attr("modularnas", {"algorithm": str(study.algorithm), "seed": study.seed})
     distributions = {decision.name: _distribution(optuna, decision) for decision in study.space.decisions}
     frozen = [_frozen(optuna, study, trial, distributions) for trial in study.trials if trial.state in _STATES]

@@ -77,11 +77,10 @@ class Processes:
             if not self._waiting:
                 return
             if worker is None:
-                worker = self._crew[i] = _Worker(
-                    self._setup, self.devices[i % len(self.devices)] if self.devices else None
-                )
+                device = self.devices[i % len(self.devices)] if self.devices else None
+                worker = self._crew[i] = _Worker(self._setup, device, self.faults.trial_timeout_s)
             if worker.trial is None:
-                worker.begin(self._waiting.popleft(), self.faults.trial_timeout_s)
+                worker.begin(self._waiting.popleft())
 
     def collect(self, seconds: float) -> list[tuple[int, Any]]:
         """Number and outcome of what has come back; waits up to `seconds` if nothing has."""
@@ -108,6 +107,9 @@ class Processes:
             verb, *values = worker.pipe.recv()
         except (EOFError, OSError):
             return self._lose(worker, Failed(f"its worker process {worker.end()}"), worker_died=True)
+        if verb == "ready":
+            worker.start_clock()
+            return []
         if verb in ("report", "should_prune"):
             worker.answer(getattr(trial, verb), *values)
             return []
@@ -139,8 +141,10 @@ class Processes:
 class _Worker:
     """One process, the pipe to it, and the trial that it holds."""
 
-    def __init__(self, setup: dict[str, Any], device: int | str | None) -> None:
+    def __init__(self, setup: dict[str, Any], device: int | str | None, timeout_s: float | None) -> None:
         self.trial: _core.Trial | None = None
+        self.timeout_s = timeout_s
+        self.ready = False
         self.deadline: float | None = None
         self.pipe, theirs = Pipe()
         environment = dict(os.environ, OMP_NUM_THREADS=str(setup["n_threads"]))
@@ -152,10 +156,16 @@ class _Worker:
         theirs.close()
         self._send(setup)
 
-    def begin(self, trial: _core.Trial, timeout_s: float | None) -> None:
+    def begin(self, trial: _core.Trial) -> None:
         self.trial = trial
-        self.deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        if self.ready:
+            self.start_clock()
         self._send(RemoteTrial.record(trial))
+
+    def start_clock(self) -> None:
+        """From when the trial runs: a new process has to import first, which is not the trial's fault."""
+        self.ready = True
+        self.deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
 
     def answer(self, call: Any, *values: Any) -> None:
         try:

@@ -136,6 +136,8 @@ def main(descriptor: int) -> None:
         pipe.send(("broken", *portable(error)))
         return
 
+    pipe.send(("ready",))
+
     def ask(verb: str, *values: Any) -> Any:
         pipe.send((verb, *values))
         answer = pipe.recv()

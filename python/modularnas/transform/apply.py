@@ -94,10 +94,10 @@ def rewrite(
         if inplace and not verified:
             break
         # In a copy first, so that a given model is changed only by what works.
-        tensors = [*model.parameters(), *model.buffers()] if inplace else []
-        memo = {id(tensor): tensor for tensor in tensors}
-        memo |= {id(model.get_parameter(path)): weight for path, weight in grown.items()}
-        supernet = _supernet(duplicate(model, memo), plan, builds, traced, mode, fuse)
+        # What is replaced by a larger weight needs no copy.
+        tensors = [*model.parameters(), *model.buffers()] if inplace else map(model.get_parameter, grown)
+        copied = duplicate(model, {id(tensor): tensor for tensor in tensors})
+        supernet = _supernet(copied, plan, builds, traced, mode, fuse, grown)
         refused = _refused(supernet, plan, traced, args, kwargs)
         if not refused:
             if not inplace:
@@ -118,9 +118,9 @@ def _supernet(
     traced: Trace,
     mode: str,
     fuse: bool,
-    grown: Mapping[str, nn.Parameter] | None = None,
+    grown: Mapping[str, nn.Parameter],
 ) -> Supernet:
-    """Puts into a model, in place, what a plan opens; a copy has its larger weights already."""
+    """Puts into a model, in place, what a plan opens."""
     _check_conditions(plan, traced)
     order = {path: model.get_submodule(path) for path in traced.calls}
     # Built before anything is put in place, so that a candidate that contains the replaced class is not opened itself,
@@ -140,7 +140,7 @@ def _supernet(
             if all(isinstance(call.output, Tensor) for call in traced.calls[path]):
                 fusable.append(mixed)
             switches[action["decision"]].append((mixed, range(len(action["candidates"]))))
-    for path, weight in (grown or {}).items():
+    for path, weight in grown.items():
         model.get_submodule(path.rpartition(".")[0]).weight = weight
     parts = _make_elastic(model, plan, mode)
     for action in plan.actions:
@@ -256,19 +256,25 @@ def _refused(
             # Only together do they fail; which one is to blame nobody can say.
             tried.update({supernet.space.decisions[d].name: found for group in groups for d in group})
 
-    alike: dict[str, list[int]] = {}
+    alike: dict[tuple[str, str], list[int]] = {}
     for decision, action in actions.items():
         if action["action"] in VERIFIED:
             pattern = re.sub(r"\d+", "*", supernet.space.decisions[decision].name)
-            alike.setdefault(pattern, []).append(decision)
+            alike.setdefault((action["action"], pattern), []).append(decision)
     search(list(alike.values()))
-    # What only works if others are small as well shows when every second one is.
+
+    def left(kind: str) -> list[list[int]]:
+        groups = [group for (of_kind, _), group in alike.items() if of_kind == kind]
+        return [[d for d in group if supernet.space.decisions[d].name not in tried] for group in groups]
+
+    # What only works if others are small as well shows when every second one is; and what is in blocks that were left
+    # out shows when they are there.
+    widths, depths = left("width") + left("subset"), left("depth")
     for parity in (0, 1):
-        half = [
-            [d for j, d in enumerate(group) if (i + j) % 2 == parity and supernet.space.decisions[d].name not in tried]
-            for i, group in enumerate(alike.values())
-        ]
+        half = [[d for j, d in enumerate(group) if (i + j) % 2 == parity] for i, group in enumerate(widths)]
         search([group for group in half if group])
+    if any(widths):
+        search([group for group in depths if group])
     return tried
 
 

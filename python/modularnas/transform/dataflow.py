@@ -58,6 +58,7 @@ class DataFlow(TorchDispatchMode):
         self._index: dict[int, int] = {}
         self._kept: list[Tensor] = []  # an id is unique only while its tensor lives
         self._weights: set[int] = set()
+        self._nothing: Tensor | None = None
         self._open_calls: list[dict[str, Any]] = []
         self._names: dict[tuple[str, int], int] = {}
 
@@ -68,6 +69,12 @@ class DataFlow(TorchDispatchMode):
             index = self._index[id(tensor)] = self.phantom(tensor.shape)
             self._kept.append(tensor)
         return index
+
+    def nothing(self, like: Tensor) -> Tensor:
+        """A tensor without elements."""
+        if self._nothing is None or self._nothing.dtype != like.dtype or self._nothing.device != like.device:
+            self._nothing = _made(self, like, (0,))
+        return self._nothing
 
     def phantom(self, shape: Sequence[int]) -> int:
         """The index of a tensor between two steps of one operator."""
@@ -124,6 +131,8 @@ class DataFlow(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         packet = func._overloadpacket
+        if packet is torch.ops.prim.device and isinstance(args[0], FakeTensor):
+            return args[0].fake_device
         out = None
         if self.mode is not None and (shapes := SHAPES.get(packet)) is not None:
             out = shapes(self, func, args, kwargs)
@@ -665,7 +674,7 @@ def _table() -> dict[Any, Rule]:
         "_prelu_kernel dropout_ masked_fill masked_fill_ _masked_softmax"
     ).split():
         rules[name] = _elementwise
-    for name in ("new_zeros", "new_ones", "new_full", "new_empty", "_local_scalar_dense"):
+    for name in ("empty", "new_zeros", "new_ones", "new_full", "new_empty", "_local_scalar_dense"):
         rules[name] = _constant
     return {getattr(aten, name): rule for name, rule in rules.items() if hasattr(aten, name)}
 
@@ -705,7 +714,16 @@ def _batch_norm_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: 
     x = args[0]
     if not _plain_fake(x):
         return tuple(torch.empty_like(x) if i == 0 else x.new_empty(0) for i in range(3))
-    return _made(flow, x, x.shape), _made(flow, x, (0,)), _made(flow, x, (0,))
+    return _made(flow, x, x.shape), flow.nothing(x), flow.nothing(x)
+
+
+def _empty_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A batch norm makes an empty tensor for its own use."""
+    if args[0] != [0] or kwargs.keys() - {"dtype", "device", "layout", "pin_memory"}:
+        return None
+    with no_dispatch():
+        elements = torch.empty(0, dtype=kwargs.get("dtype"), device="meta")
+        return FakeTensor(flow.mode, elements, torch.device(kwargs.get("device") or "cpu"))
 
 
 def _same_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -723,6 +741,7 @@ def _same_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: dict[s
 SHAPES: dict[Any, Callable[[DataFlow, Any, tuple[Any, ...], dict[str, Any]], Any]] = {
     aten.convolution: _convolution_shape,
     aten.native_batch_norm: _batch_norm_shape,
+    aten.empty: _empty_shape,
     **{
         getattr(aten, name): _same_shape
         for name in (

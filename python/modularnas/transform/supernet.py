@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from modularnas import _core
 from modularnas.errors import RuleError
-from modularnas.nn import Elastic, MaskedNorm, MixedOp, Relaxation, privatise, select
+from modularnas.nn import Elastic, MaskedNorm, Relaxation, privatise, select
 from modularnas.nn.fuse import Shared
 from modularnas.train.strategy import Strategy, named
 from modularnas.transform.every_gradient import every_gradient
