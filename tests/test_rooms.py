@@ -59,13 +59,8 @@ PYTHON = {
     "demo": {"errors", "evaluate", "rules", "search", "study", "transform"},
     "tuning": {"errors", "outcome", "study"},
     "pipeline": {
-<<<<<<< HEAD
         "demo",
         "errors",
-=======
-        "errors",
-        "demo",
->>>>>>> spaces
         "evaluate",
         "pareto",
         "rules",
