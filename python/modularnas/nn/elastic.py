@@ -289,7 +289,7 @@ def _class(given: type[nn.Module], names: tuple[str, ...], kind: str) -> Any:
         def read(self: Any) -> Tensor:
             # A shard is no place to slice: FSDP reads it outside of forwards, and these see the tensor itself.
             whole: Tensor = self.whole(name)
-            return whole if hasattr(whole, "device_mesh") else self.part(name)  # type: ignore[no-any-return]
+            return whole if hasattr(whole, "device_mesh") else self.part(name)
 
         return property(read)
 

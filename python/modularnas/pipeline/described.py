@@ -309,7 +309,7 @@ def _loader() -> Any:
     """PyYAML's safe loader, which reads 1e-3 as a number too."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc, unused-ignore]
         pass
 
     Loader.add_implicit_resolver(
