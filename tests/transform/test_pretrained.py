@@ -26,7 +26,7 @@ def trained():
 @pytest.fixture(scope="module")
 def photographs():
     """Two photographs, (2, 3, 224, 224), as the network was trained on them."""
-    pictures = torch.stack([torch.as_tensor(picture) for picture in datasets.load_sample_images().images])
+    pictures = torch.stack([torch.tensor(picture) for picture in datasets.load_sample_images().images])
     x = torch.nn.functional.interpolate(pictures.permute(0, 3, 1, 2) / 255, (224, 224), mode="bilinear")
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     return (x - mean[:, None, None]) / std[:, None, None]

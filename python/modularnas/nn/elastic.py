@@ -286,7 +286,12 @@ def _class(given: type[nn.Module], names: tuple[str, ...], kind: str) -> Any:
         return _CLASSES[given, names, kind]
 
     def part(name: str) -> property:
-        return property(lambda self: self.part(name))
+        def read(self: Any) -> Tensor:
+            # A shard is no place to slice: FSDP reads it outside of forwards, and these see the tensor itself.
+            whole: Tensor = self.whole(name)
+            return whole if hasattr(whole, "device_mesh") else self.part(name)
+
+        return property(read)
 
     base = KINDS[kind][issubclass(given, _NormBase)]
     if given is nn.MultiheadAttention and base is Elastic:

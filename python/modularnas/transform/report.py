@@ -97,7 +97,8 @@ class Report:
     @cached_property
     def bounds(self) -> dict[str, tuple[int, int]]:
         """The exact least and greatest of every cost."""
-        return {metric: self._space.bounds(metric) for metric in self._space.metrics}
+        spans = {metric: self._space.bounds(metric) for metric in self._space.metrics}
+        return {metric: (int(low), int(high)) for metric, (low, high) in spans.items()}
 
     def _summary(self) -> list[str]:
         plural = "" if self.n_decisions == 1 else "s"
