@@ -240,7 +240,7 @@ def report(description: dict[str, Any], done: dict[str, dict[str, float]], recip
         if not runs:
             continue
         values = [run[metric] * scale for run in runs]
-        spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+        spread = f" ± {statistics.stdev(values):.{2 if scale == 100 else 4}f}" if len(values) > 1 else ""
         digits = 2 if scale == 100 else 4
         mean = {key: statistics.fmean(run[key] for run in runs) for key in ("params", "macs", "search_s", "train_s")}
         lines.append(

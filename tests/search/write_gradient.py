@@ -156,8 +156,10 @@ def nasbench_table(folder, train_data, valid_data):
 def main(folder):
     torch.set_num_threads(1)
     data = pictures(folder)
-    darts = darts_table(*data)
-    cells = nasbench_table(folder, *data[:2])
+    write(darts_table(*data), nasbench_table(folder, *data[:2]))
+
+
+def write(darts, cells):
     text = "\n".join(
         [
             START,

@@ -1,7 +1,7 @@
 """A latency table: what every candidate of a space will take, from the latencies of its parts.
 
-One table entry is one layer at one setting, timed alone on the user's machine; a network is the sum of its layers
-(Cai et al. 2018, ProxylessNAS, arXiv 1812.00332, section 3.3; Cai et al. 2019, Once-for-All, arXiv 1908.09791,
+One table entry is one layer at one setting, timed in a network on the user's machine; a network is the sum of its
+layers (Cai et al. 2018, ProxylessNAS, arXiv 1812.00332, section 3.3; Cai et al. 2019, Once-for-All, arXiv 1908.09791,
 section 3.4). Sums of parts are off by what happens between layers, so some whole networks are measured too: a line
 corrects the sum and the number of layers, and a Gaussian process on the logarithm of what is left corrects the rest
 and gives the error bar.
@@ -31,7 +31,7 @@ from torch.utils._pytree import tree_map_only
 from modularnas import _core
 from modularnas.errors import EvaluationError
 from modularnas.evaluate.candidate import Source, network_of
-from modularnas.evaluate.latency import Clock, measure_latency, threads, time_calls
+from modularnas.evaluate.latency import CLOCKS, Clock, measure_latency, threads
 
 __all__ = ["LatencyTable"]
 
@@ -102,7 +102,7 @@ class LatencyTable:
         *,
         space: _core.SearchSpace | None = None,
         repeats: int = 30,
-        warmup: int = 3,
+        warmup: int = 5,
         n_threads: int | None = 1,
         clock: Clock = "wall",
         n_networks: int = 32,
@@ -155,9 +155,8 @@ class LatencyTable:
         share = -(-repeats // _ROUNDS_OF_TIMING)
         settings: Any = {"repeats": share, "warmup": warmup, "n_threads": n_threads, "clock": clock}
         measured = list(dict.fromkeys(space.samples(4 * n_networks, seed=seed + 2)))[:n_networks]
-        latencies = _least_disturbed(
-            lambda point: measure_latency(build(point), x, device=device, **settings).median_ms, measured
-        )
+        nets = [build(point) for point in measured]
+        latencies = _least_disturbed(lambda net: measure_latency(net, x, device=device, **settings).median_ms, nets)
         return cls(space, list(tables.items()), space.indices(measured), latencies, str(where))
 
     @classmethod
@@ -339,7 +338,7 @@ class _tagged:
 class _Layers:
     """The layers of networks: at which settings they were seen, and how long each setting takes.
 
-    A setting is a layer's class, its description and the shapes of its inputs; one layer of each setting is kept.
+    A setting is a layer's class, its description and the shapes of its inputs.
     """
 
     def __init__(self, build: Callable[[Any], nn.Module], x: Any, device: torch.device) -> None:
@@ -347,32 +346,23 @@ class _Layers:
         self.device = device
         self.x = tree_map_only(Tensor, lambda tensor: tensor.to(device), x if isinstance(x, tuple) else (x,))
         self.seen: dict[Any, dict[str, str]] = {}  # by point: layer to setting
-        self.examples: dict[str, tuple[nn.Module, tuple[Any, ...]]] = {}
 
     def look(self, point: Any) -> dict[str, str]:
         """The setting of each layer of a point's network."""
         if point not in self.seen:
-            found: dict[str, str] = {}
+            self.seen[point] = found = {}
             net = self.build(point).to(self.device).eval()
 
-            def keep(name: str) -> Callable[[nn.Module, Any], None]:
-                def note(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-                    tag = layer.__dict__.get(_TAG, name)
-                    while tag in found:  # a layer that runs again
-                        tag += "'"
-                    shapes = [tuple(one.shape) if isinstance(one, Tensor) else one for one in inputs]
-                    found[tag] = setting = f"{layer!r}{shapes}"
-                    self.examples.setdefault(setting, (layer, inputs))
+            def note(name: str, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+                tag = layer.__dict__.get(_TAG, name)
+                while tag in found:  # a layer that runs again
+                    tag += "'"
+                shapes = [tuple(one.shape) if isinstance(one, Tensor) else one for one in inputs]
+                found[tag] = f"{layer!r}{shapes}"
 
-                return note
-
-            for name, layer in net.named_modules():
-                if not list(layer.children()) and not isinstance(layer, nn.Identity):
-                    layer.register_forward_pre_hook(keep(name))
+            for name, layer in _leaves(net):
+                layer.register_forward_pre_hook(partial(note, name))
             net(*self.x)
-            for layer in net.modules():
-                layer._forward_pre_hooks.clear()
-            self.seen[point] = found
         return self.seen[point]
 
     def dependencies(self, space: _core.SearchSpace, bases: Sequence[Any]) -> dict[str, tuple[int, ...]]:
@@ -393,17 +383,57 @@ class _Layers:
         return {layer: tuple(sorted(decisions)) for layer, decisions in sorted(depends.items())}
 
     def times(self, *, repeats: int, warmup: int, clock: Clock) -> dict[str, float]:
-        """The milliseconds of every setting that was seen."""
-        calls = {setting: partial(layer, *inputs) for setting, (layer, inputs) in self.examples.items()}
-        share = -(-repeats // _ROUNDS_OF_TIMING)
+        """The median milliseconds of every setting that was seen.
 
-        def time_one(setting: str) -> float:
-            timing = time_calls(calls[setting], self.device, repeats=share, warmup=warmup, clock=clock)
-            return timing.median_ms
+        Layers are timed where they stand: alone, a layer finds its input in the cache and its output's memory at hand.
+        Few networks have all settings between them; each next one has most of those that are missing.
+        """
+        missing = {setting for found in self.seen.values() for setting in found.values()}
+        samples: dict[str, list[float]] = {setting: [] for setting in sorted(missing)}
+        while missing:
+            point = max(self.seen, key=lambda one: len(missing.intersection(self.seen[one].values())))
+            missing -= set(self.seen[point].values())
+            self._time(point, samples, repeats=repeats, warmup=warmup, clock=clock)
+        return {setting: float(np.median(found)) for setting, found in samples.items()}
 
-        return dict(zip(calls, _least_disturbed(time_one, list(calls)), strict=True))
+    def _time(self, point: Any, samples: dict[str, list[float]], *, repeats: int, warmup: int, clock: Clock) -> None:
+        """Adds what each layer of a point's network takes, in milliseconds."""
+        net = self.build(point).to(self.device).eval()
+        settings = list(self.seen[point].values())  # in the order of the calls
+        starts: list[float] = []
+        laps: list[float] = []
+
+        def now() -> float:
+            if self.device.type != "cpu":
+                torch.accelerator.synchronize(self.device)
+            return CLOCKS[clock]()
+
+        def start(layer: nn.Module, inputs: Any) -> None:
+            starts.append(now())
+
+        def stop(layer: nn.Module, inputs: Any, output: Any) -> None:
+            laps.append(now() - starts.pop())
+
+        for _, layer in _leaves(net):
+            layer.register_forward_pre_hook(start)
+            layer.register_forward_hook(stop)
+        for lap in range(warmup + repeats):
+            laps.clear()
+            net(*self.x)
+            if lap >= warmup:
+                for setting, seconds in zip(settings, laps, strict=True):
+                    samples[setting].append(seconds * 1e3)
+
+
+def _leaves(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The layers without layers inside, but for identities, which stand where a block was left out."""
+    layers = net.named_modules()
+    return [
+        (name, layer) for name, layer in layers if not list(layer.children()) and not isinstance(layer, nn.Identity)
+    ]
 
 
 def _least_disturbed(measure: Callable[[Any], float], things: Sequence[Any]) -> _Floats:
     """Measures things in turns, round after round, and keeps the least of each: a slow minute harms no thing alone."""
-    return np.min([[measure(thing) for thing in things] for _ in range(_ROUNDS_OF_TIMING)], 0)
+    rounds = np.array([[measure(thing) for thing in things] for _ in range(_ROUNDS_OF_TIMING)])
+    return np.asarray(rounds.min(0))

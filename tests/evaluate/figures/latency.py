@@ -44,12 +44,12 @@ def measured():
     made, x = supernet()
     print(made.space)
     start = time.perf_counter()
-    settings = {"clock": "cpu", "repeats": 9, "warmup": 2}
+    settings = {"clock": "cpu", "repeats": 9, "warmup": 5}
     table = mn.evaluate.LatencyTable.measure(made, x, n_networks=40, **settings)
     print(f"measured in {time.perf_counter() - start:.0f} s")
     points = made.space.samples(100, seed=99)
     # Rounds in turns, as the table measures: the least of three medians, so that a busy minute harms no network alone.
-    settings = {"clock": "cpu", "repeats": 3, "warmup": 1}
+    settings = {"clock": "cpu", "repeats": 3, "warmup": 5}
     nets = [mn.derive(made, point) for point in points]
     rounds = np.array([[mn.evaluate.measure_latency(net, x, **settings).median_ms for net in nets] for _ in range(6)])
     truth, again = rounds[:3].min(0), rounds[3:].min(0)
@@ -110,8 +110,26 @@ def published(data):
         print(f"{name}: {good:.0%} of {len(devices)} devices at 0.95 or more, least {min(reached):.3f}")
 
 
+def limit(data):
+    """Huber regression on nearly all rows: what noise leaves to be learnt."""
+    from sklearn.linear_model import HuberRegressor
+
+    z = np.load(os.path.join(data, "nas_misc.npz"))
+    for name, (space, points, latencies, devices) in (("OFA", ofa(z)), ("FBNet", fbnet(z))):
+        rows = space.encode(points)
+        if name == "OFA":  # the resolution is the first column
+            rows = np.concatenate([rows, rows[:, :1] ** 2, rows * rows[:, :1]], 1)
+        order = np.random.default_rng(0).permutation(len(points))
+        test, train = order[200:1200], order[1200:]
+        for column, device in enumerate(devices):
+            y = latencies[:, column].astype(float)
+            scaled = (y[train] - np.median(y[train])) / y[train].std()
+            found = HuberRegressor(alpha=0.1, max_iter=300).fit(rows[train], scaled).predict(rows[test])
+            print(f"{name} {device}: Spearman {mn.evaluate.rank_report(found, y[test], resamples=1).spearman:.3f}")
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["measured"]:
         measured()
     else:
-        published(sys.argv[2])
+        {"published": published, "limit": limit}[sys.argv[1]](sys.argv[2])

@@ -105,6 +105,7 @@ def morph(
         "arguments": {"model": model, "arguments": arguments or {}, "example": example, "steps": len(morphisms.space)},
         "example": example,
         "task": task,
+        "seed": seed,
     }
     return {
         "network": description,
