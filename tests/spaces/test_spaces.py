@@ -28,7 +28,7 @@ CASES = {
         (math.factorial(6) * 2**5) ** 4,
     ),
     "nats_size": ({}, 8**5),
-    "proxylessnas": ({"image_size": 32, "num_classes": 10, "widths": (8,) * 6}, 6**6 * 7**15),
+    "proxylessnas": ({"image_size": 32, "num_classes": 10, "widths": (8, 16, 24, 32, 40, 48)}, 6**6 * 7**15),
     "pyramidnet": ({}, 3**9),
     "resnet": ({"image_size": 32, "depth": 20}, 3**18),
     "resnext": ({"image_size": 32, "num_classes": 10}, 3**16),

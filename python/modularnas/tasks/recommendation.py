@@ -292,7 +292,9 @@ def create(
     baseline = "mlp" if fixed is None else {f"branch_{i}": name for i, name in enumerate(fixed)}
     task = Task(
         "recommendation",
-        *parts,
+        train=parts[0],
+        valid=parts[1],
+        test=parts[2],
         space=space,
         metrics={"auc": auc, "log_loss": log_loss},
         baseline=baseline,

@@ -87,13 +87,14 @@ class DataFlow(TorchDispatchMode):
         self._weights.add(index)
         self.parameters.append({"tensor": index, **record})
 
-    def enter(self, node: int, inputs: Any) -> None:
-        """A module starts."""
+    def enter(self, node: int, inputs: Any) -> dict[str, Any]:
+        """A module starts; returns the record of its call."""
         self.running.append(node)
         tensors = [self.register(t) for t in _tensors(inputs)]
         call = {"node": node, "inputs": tensors, "outputs": [], "residual": False}
         self.calls.append(call)
         self._open_calls.append(call)
+        return call
 
     def leave(self, output: Any, is_leaf: bool) -> None:
         """The module that started last ends."""
@@ -170,6 +171,12 @@ class DataFlow(TorchDispatchMode):
             tensors.append(tensor if isinstance(tensor, int) else self.register(tensor))
             letters.append(list(spelled))
         step = {"step": "align", "tensors": tensors, "letters": letters, "made": made, "operator": self.operator(func)}
+        self.steps.append(step)
+
+    def view(self, func: Any, given: int, made: int) -> None:
+        """Writes down that one tensor has the elements of another under another shape."""
+        node = self.running[-1] if self.running else 0
+        step = {"step": "view", "from": given, "to": made, "operator": self.operator(func), "node": node}
         self.steps.append(step)
 
     def layer(self, output: list[int], reads: list[int] | None) -> None:
@@ -338,8 +345,14 @@ def _linear(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None
 def _attention(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
     bound = _bound(func, args, kwargs)
     query, key, value = bound["query"], bound["key"], bound["value"]
-    b, h, q, k, e, f = range(6)
-    inputs = [(query, [b, h, q, e]), (key, [b, h, k, e]), (value, [b, h, k, f])]
+    b, h, q, k, e, f, g = range(7)
+    shared = h
+    if query.shape[1] != key.shape[1]:  # some heads of the query share one of keys and values
+        shared = g
+        times = query.shape[1] // key.shape[1]
+        heads = {"from": [flow.register(key), 1], "to": [flow.register(query), 1]}
+        flow.steps.append({"step": "repeat", **heads, "times": times})
+    inputs = [(query, [b, h, q, e]), (key, [b, shared, k, e]), (value, [b, shared, k, f])]
     mask = bound.get("attn_mask", bound.get("attn_bias"))
     if mask is not None:
         spelled = [b, h, q, k][4 - mask.dim() :]
@@ -402,8 +415,7 @@ def _view(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
     if func is aten.view.dtype:
         _unknown(flow, func, args, kwargs, out)
         return
-    step = {"step": "view", "from": flow.register(x), "to": flow.register(out), "operator": flow.operator(func)}
-    flow.steps.append(step)
+    flow.view(func, flow.register(x), flow.register(out))
     flow.same_weight(x, out)
 
 
@@ -558,8 +570,7 @@ def _channel_shuffle(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any
     x, groups = args
     n, channels, *rest = x.shape
     before = flow.phantom([n, groups, channels // groups, *rest])
-    operator = flow.operator(func)
-    flow.steps.append({"step": "view", "from": flow.register(x), "to": before, "operator": operator})
+    flow.view(func, flow.register(x), before)
     made = flow.phantom([n, channels // groups, groups, *rest])
     letters = list(range(len(rest) + 3))
     flow.align(func, [(before, letters)], [])
@@ -567,7 +578,7 @@ def _channel_shuffle(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any
     step["tensors"].append(made)
     step["letters"].append([0, 2, 1, *letters[3:]])
     step["made"] = made
-    flow.steps.append({"step": "view", "from": made, "to": flow.register(out), "operator": operator})
+    flow.view(func, made, flow.register(out))
 
 
 def _reduce(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:

@@ -17,7 +17,7 @@ from torch.nn.utils import skip_init
 
 from modularnas import _core
 from modularnas.errors import NetworkError
-from modularnas.transform.apply import channel_layout
+from modularnas.transform.candidates import channel_layout
 from modularnas.transform.state.tensors import check_same, readable
 from modularnas.transform.trace import Example, Trace, call_arguments, evaluating
 
