@@ -39,7 +39,7 @@ pub fn widen_blocks(kernel: &Tensor, groups: i64, parts: i64) -> Result<Tensor> 
     let wide = Tensor::f_zeros(&blocks, (kernel.f_kind()?, kernel.device()))?;
     let given = [&[groups / parts, parts, outside / groups, *inside], window].concat();
     wide.f_diagonal(0, 1, 3)?.f_copy_(&kernel.f_reshape(&given)?.f_movedim_int(1, -1)?)?;
-    Ok(wide.f_reshape(&[&[*outside, inside * parts], window].concat())?)
+    Ok(wide.f_reshape([&[*outside, inside * parts], window].concat())?)
 }
 
 fn uneven(kernel: &Tensor, groups: i64, parts: i64) -> Error {
