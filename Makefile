@@ -50,9 +50,14 @@ test-rust:  ## the Rust tests alone; they need neither torch nor Python
 	@cargo test --no-default-features --target-dir target/rust $(locked)
 
 .PHONY: test-python
-test-python: $(VENV)/.installed-test  ## the Python tests alone, on the installed wheel (ARGS="tests/test_space.py -x")
+test-python: $(VENV)/.installed-test  ## the Python tests alone, on the installed wheel (ARGS="tests/space -x")
 	$(say) 'Python tests'
-	@OMP_NUM_THREADS=1 PYTHONHASHSEED=0 pytest -n auto --maxprocesses 4 --dist worksteal -m 'not benchmark' $(ARGS)
+	@OMP_NUM_THREADS=1 PYTHONHASHSEED=0 pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+
+.PHONY: test-slow
+test-slow: $(VENV)/.installed-test  ## the tests marked slow and the notebooks, which `make test` leaves out
+	$(say) 'slow Python tests and notebooks'
+	@OMP_NUM_THREADS=1 PYTHONHASHSEED=0 pytest -n auto --maxprocesses 4 --dist worksteal -m 'slow or notebook or gpu' $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.installed-test  ## formatting, lints and types; changes nothing

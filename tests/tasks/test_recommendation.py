@@ -26,7 +26,7 @@ def test_the_area_under_the_curve_is_that_of_scikit_learn():
 
 @pytest.mark.parametrize(
     ("table", "rows", "numbers", "categories"),
-    [("movielens", 100_023, 1, 6), ("adult", 48_842, 6, 8), ("criteo", 8000, 13, 26), ("obd", 40_000, 0, None)],
+    [("movielens", 100_023, 1, 6), ("adult", 48_842, 6, 8), ("criteo", 8000, 13, 26), ("obd", 40_000, 2, 10)],
 )
 def test_tables_of_the_research_data(table, rows, numbers, categories, data):
     clicks = recommendation.read(data / "ctr_small.npz", table)

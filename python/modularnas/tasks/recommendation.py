@@ -122,11 +122,9 @@ def _criteo(z: dict[str, NDArray[Any]]) -> Clicks:
 
 
 def _obd(z: dict[str, NDArray[Any]]) -> Clicks:
-    names = [name for name in sorted(z) if name.startswith("obd_") and name != "obd_label" and z[name].ndim == 1]
-    names = [name for name in names if len(z[name]) == len(z["obd_label"]) and np.issubdtype(z[name].dtype, np.integer)]
-    categories = np.stack([z[name].astype(np.int64) for name in names if name != "obd_split"], 1)
     split = np.arange(len(z["obd_label"])) % 10
-    return _table(np.zeros((len(split), 0)), categories, z["obd_label"], np.where(split > 7, split - 7, 0))
+    categories = np.concatenate([z["obd_cat"], z["obd_user"]], 1).astype(np.int64)
+    return _table(z["obd_affinity"], categories, z["obd_label"], np.where(split > 7, split - 7, 0))
 
 
 def _squash(x: NDArray[Any]) -> NDArray[Any]:

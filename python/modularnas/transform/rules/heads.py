@@ -30,8 +30,8 @@ def heads(*numbers: int, where: Where | None = None) -> Rule:
     Example:
         >>> net = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
         >>> supernet = mn.rewrite(net, [mn.rules.heads(1, 2, 4)], example=torch.randn(1, 5, 16))
-        >>> mn.derive(supernet, {"self_attn.heads": 2}).self_attn.out_proj
-        NonDynamicallyQuantizableLinear(in_features=8, out_features=16, bias=True)
+        >>> mn.derive(supernet, {"self_attn.heads": 2}).self_attn.out_proj.weight.shape
+        torch.Size([16, 8])
     """
     if len(numbers) < 2 or len(set(numbers)) != len(numbers):
         raise RuleError(f"heads is given {numbers}; expected two or more different numbers, such as 2, 4, 8")
