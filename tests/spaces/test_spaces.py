@@ -146,7 +146,6 @@ def test_once_for_all_has_the_published_number_of_points():
 def test_size_without_none_is_that_of_the_darts_paper():
     supernet, _ = mn.spaces.create("darts", image_size=16, channels=4, layers=3, ops=SPACES.darts.OPS[1:])
     assert supernet.space.size == (180 * 7**8) ** 2
-    assert 1e18 < supernet.space.size < 2e18
 
 
 def test_genotypes_and_points_are_the_same():

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 from torch.autograd import Variable
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
@@ -253,7 +254,7 @@ class Supernet(nn.Module):
         self._paths = None
         return self
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @_disable_dynamo  # torch.compiler.disable imports the whole compiler at once, 3 s; this one when it is called
     def _draw(self) -> None:
         assert self._policy is not None
         step, turn = divmod(self._step, self._policy.n_paths(self.space))
