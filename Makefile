@@ -52,7 +52,7 @@ test-rust:  ## the Rust tests alone; they need neither torch nor Python
 .PHONY: test-python
 test-python: $(VENV)/.installed-test  ## the Python tests alone, on the installed wheel (ARGS="tests/test_space.py -x")
 	$(say) 'Python tests'
-	@OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist worksteal -m 'not benchmark' $(ARGS)
+	@OMP_NUM_THREADS=1 PYTHONHASHSEED=0 pytest -n auto --maxprocesses 4 --dist worksteal -m 'not benchmark' $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.installed-test  ## formatting, lints and types; changes nothing

@@ -61,7 +61,9 @@ class Run:
         torch.manual_seed(self.seed)
         task = self.task
         settings = dict(loss=task.loss, optimizer=task.optimizer, metrics=task.metrics, best=(task.metric, "max"))
-        return fit(net, task.train, valid, epochs=epochs, device=self.device, progress=False, **settings, **task.fit).net
+        return fit(
+            net, task.train, valid, epochs=epochs, device=self.device, progress=False, **settings, **task.fit
+        ).net
 
     def network(self, point: Any) -> nn.Module:
         """The network of a point with fresh weights; of a cell, at the size of the recipe."""
@@ -238,14 +240,17 @@ def report(description: dict[str, Any], done: dict[str, dict[str, float]], recip
         if not runs:
             continue
         values = [run[metric] * scale for run in runs]
-        spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+        spread = f" ± {statistics.stdev(values):.{2 if scale == 100 else 4}f}" if len(values) > 1 else ""
         digits = 2 if scale == 100 else 4
         mean = {key: statistics.fmean(run[key] for run in runs) for key in ("params", "macs", "search_s", "train_s")}
         lines.append(
             f"| {row['row']} | {row['data']} | {row['space']} | {row['method']} | {row['published']} "
-            f"| {statistics.fmean(values):.{digits}f}{spread} | {len(values)} | {mean['params']:,.0f} | {mean['macs']:,.0f} "
-            f"| {mean['search_s']:.0f} | {mean['train_s']:.0f} |"
+            f"| {statistics.fmean(values):.{digits}f}{spread} | {len(values)} | {mean['params']:,.0f} "
+            f"| {mean['macs']:,.0f} | {mean['search_s']:.0f} | {mean['train_s']:.0f} |"
         )
     total_s = sum(run["search_s"] + run["train_s"] for run in done.values())
-    lines += ["", f"{platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}, {total_s:.0f} s."]
+    lines += [
+        "",
+        f"{platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}, {total_s:.0f} s.",
+    ]
     return "\n".join(lines) + "\n"

@@ -1,9 +1,9 @@
 """Figure 11, Pareto fronts: `python docs/paper/figure11.py --data DATA [--smoke]`.
 
-One supernet of MobileNetV2 on CIFAR-10, searched by a genetic algorithm (NSGA-II) and by random search for accuracy and one
-cost each: multiply-adds, or the measured latency of one picture or of 64 on this processor, which stand for the paper's
-devices (a P100, a mobile NPU, a mobile CPU). Every network found is then placed in the plots of the other costs: the paper's
-point is that what is best for one device is mostly dominated on another.
+One supernet of MobileNetV2 on CIFAR-10, searched by a genetic algorithm (NSGA-II) and by random search for accuracy
+and one cost each: multiply-adds, or the measured latency of one picture or of 64 on this processor, which stand for
+the paper's devices (a P100, a mobile NPU, a mobile CPU). Every network found is then placed in the plots of the other
+costs: the paper's point is that what is best for one device is mostly dominated on another.
 """
 
 import argparse
@@ -59,7 +59,10 @@ def main():
     trials = 6 if options.smoke else options.trials
     fronts = {}
     for cost in COSTS:
-        for name, algorithm in (("genetic", mn.search.create("nsga2", population=max(4, trials // 4))), ("random", mn.search.Random())):
+        for name, algorithm in (
+            ("genetic", mn.search.create("nsga2", population=max(4, trials // 4))),
+            ("random", mn.search.Random()),
+        ):
             study = mn.Study(supernet.space, algorithm, objectives={"accuracy": "max", cost: "min"}, seed=0)
             study.optimize(evaluator, trials=trials, progress=False)
             fronts[f"{name}, {cost}"] = [

@@ -1,7 +1,7 @@
 """The tables of docs/results.md: `python docs/paper/results.py TABLE --data DATA [--seeds 3] [--smoke]`.
 
-A table is a list of runs of `mn.tasks.run`; each is repeated with several seeds, and what is printed is the mean with the
-95 % interval of Student's t.
+A table is a list of runs of `mn.tasks.run`; each is repeated with several seeds, and what is printed is the mean with
+the 95 % interval of Student's t.
 """
 
 import argparse
@@ -33,7 +33,10 @@ TABLES = {
     ],
     "voice": [
         ("official split", "voice", "fsdd_8k.npz", VOICE, PLAN),
-        *((f"speaker {i} left out", "voice", "fsdd_8k.npz", {**VOICE, "split": f"speaker:{i}"}, PLAN) for i in range(6)),
+        *(
+            (f"speaker {i} left out", "voice", "fsdd_8k.npz", {**VOICE, "split": f"speaker:{i}"}, PLAN)
+            for i in range(6)
+        ),
     ],
     "recommendation": [
         (table, "recommendation", "ctr_small.npz", {"table": table, "fixed": [name] * 3}, CTR_PLAN)
@@ -74,8 +77,10 @@ def main():
                 continue
             # Searches of one table are the same whatever the baseline is: they run once.
             again = fixed not in ("", INTERACTIONS[0])
-            done[key] = baseline(task, options.data / name, settings, plan, seed, options.smoke) if again else run(
-                task, options.data / name, settings, plan, seed, options.smoke, options.out / "last"
+            done[key] = (
+                baseline(task, options.data / name, settings, plan, seed, options.smoke)
+                if again
+                else run(task, options.data / name, settings, plan, seed, options.smoke, options.out / "last")
             )
             done[key]["seconds"] = time.monotonic() - started_s
             started_s = time.monotonic()
@@ -114,14 +119,22 @@ def report(table, done):
             shown = name if name != "baseline" or not fixed else f"{fixed} in every branch"
             groups.setdefault((label, shown), []).append(row)
     metrics = [m for m in ("accuracy", "auc", "log_loss") if m in next(iter(groups.values()))[0]]
-    lines = [f"| data | network | {' | '.join(metrics)} | MACs | latency ms | seeds |", "|---" * (len(metrics) + 5) + "|"]
+    lines = [
+        f"| data | network | {' | '.join(metrics)} | MACs | latency ms | seeds |",
+        "|---" * (len(metrics) + 5) + "|",
+    ]
     for (label, name), rows in groups.items():
         values = " | ".join(interval([row[metric] for row in rows]) for metric in metrics)
         mean = {k: statistics.fmean(row[k] for row in rows) if k in rows[0] else None for k in ("macs", "latency_ms")}
-        extra = " | ".join("" if mean[k] is None else f"{mean[k]:,.0f}" if k == "macs" else f"{mean[k]:.1f}" for k in mean)
+        extra = " | ".join(
+            "" if mean[k] is None else f"{mean[k]:,.0f}" if k == "macs" else f"{mean[k]:.1f}" for k in mean
+        )
         lines.append(f"| {label} | {name} | {values} | {extra} | {len(rows)} |")
     total_s = sum(value["seconds"] for value in done.values())
-    lines += ["", f"{platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}, {total_s:.0f} s."]
+    lines += [
+        "",
+        f"{platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}, {total_s:.0f} s.",
+    ]
     return "\n".join(lines) + "\n"
 
 

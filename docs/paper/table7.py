@@ -1,8 +1,9 @@
 """Table 7, lines of user code for the voice task: `python docs/paper/table7.py [--data DATA]` counts them.
 
 The four setups are files in `table7/` beside this one; with the research data they are also run. Counted are lines with
-code other than imports and docstrings; the user's own model and training are given in all setups and not counted. A random
-search with every network trained alone and a ProxylessNAS supernet are the same space with another method by name.
+code other than imports and docstrings; the user's own model and training are given in all setups and not counted. A
+random search with every network trained alone and a ProxylessNAS supernet are the same space with another method by
+name.
 """
 
 import argparse

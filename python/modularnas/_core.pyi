@@ -346,8 +346,10 @@ class RewritePlan:
     def original(self) -> Point | None: ...
     @property
     def fixed(self) -> list[dict[str, str]]: ...
-    def with_costs(self, candidates: Mapping[str, Mapping[str, Mapping[str, int]]]) -> SearchSpace:
-        """The search space with the exact cost of every point, given that of each candidate op by path and name."""
+    @property
+    def diagonals(self) -> list[dict[str, Any]]: ...
+    def with_costs(self) -> SearchSpace:
+        """The search space with the exact cost of every point."""
 
     def without(self, tried: dict[str, str]) -> RewritePlan:
         """The plan of the same network and rules without some decisions, given by name with the reason."""

@@ -12,6 +12,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// Kendall, Spearman and regret of the top: the three values, and the (low, high) of each.
 #[pyfunction]
+#[allow(clippy::type_complexity)]
 fn rank_statistics(
     py: Python<'_>,
     scores: PyReadonlyArray1<'_, f64>,

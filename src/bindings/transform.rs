@@ -15,7 +15,7 @@ use super::enter;
 use super::space::{PyPoint, PySpace};
 use crate::cost::Costs;
 use crate::error::Error;
-use crate::network::{Cost, Coupling, Demands, Network, Width};
+use crate::network::{Coupling, Demands, Network, Width};
 use crate::transform::state::{
     Channels, Grow, Slice, Sort, State, WeightMap as _, Widen, average, identity_kernel, identity_norm,
     inherit,
@@ -78,13 +78,14 @@ impl PyPlan {
         self.space.clone_ref(py)
     }
 
-    /// One dict a module: path and class, parents first.
+    /// One dict a module: path, class, and of modules of candidate ops the path of the module whose place it can take.
     #[getter]
     fn modules(&self, py: Python<'_>) -> PyResult<Vec<PyObject>> {
         let module = |node: &crate::network::Node| -> PyResult<PyObject> {
             let record = PyDict::new(py);
             record.set_item("path", &node.path)?;
             record.set_item("class", &node.class)?;
+            record.set_item("place", node.place.map(|place| self.network.nodes[place].path.as_str()))?;
             Ok(record.into_any().unbind())
         };
         self.network.nodes.iter().map(module).collect()
@@ -101,6 +102,13 @@ impl PyPlan {
     #[getter]
     fn cuts(&self, py: Python<'_>) -> PyResult<PyObject> {
         Ok(pythonize(py, &self.plan.cuts)?.unbind())
+    }
+
+    /// One dict for each kernel of a convolution with several numbers of groups: holders (module path and name),
+    /// decision, groups by code, the given number of groups.
+    #[getter]
+    fn diagonals(&self, py: Python<'_>) -> PyResult<PyObject> {
+        Ok(pythonize(py, &self.plan.diagonals)?.unbind())
     }
 
     /// The plan of the same network and rules without some decisions, given by name with the reason.
@@ -123,12 +131,10 @@ impl PyPlan {
         Ok(pythonize(py, &self.plan.fixed)?.unbind())
     }
 
-    /// The search space with the exact cost of every point, given the cost of each candidate op by path and name.
-    fn with_costs(&self, py: Python<'_>, candidates: &Bound<'_, PyAny>) -> PyResult<PySpace> {
-        let candidates: HashMap<String, HashMap<String, Cost>> = depythonize(candidates)?;
+    /// The search space with the exact cost of every point.
+    fn with_costs(&self, py: Python<'_>) -> PyResult<PySpace> {
         let space = Arc::clone(&self.space.get().handle.space);
-        let costs =
-            enter(py, || Costs::new(space, self.plan.cost_model(&self.network, &candidates)?.metrics()))?;
+        let costs = enter(py, || Costs::new(space, self.plan.costs.metrics()))?;
         PySpace::with(py, Arc::new(costs))
     }
 

@@ -99,7 +99,7 @@ pub fn kendall(a: &[f64], b: &[f64]) -> f64 {
     let tied_b: f64 = values.chunk_by(|x, y| x == y).map(|run| pairs(run.len())).sum();
     let all = pairs(a.len());
     let concordant = all - tied_a - tied_b + tied_both - discordant;
-    (concordant - discordant) / ((all - tied_a).sqrt() * (all - tied_b).sqrt())
+    (concordant - discordant) / ((all - tied_a) * (all - tied_b)).sqrt()
 }
 
 /// Sorts by merging, and counts the pairs that were the wrong way round.

@@ -5,7 +5,8 @@
 //! exact. An inactive decision makes its terms vanish. Multiply-accumulates agree with half of what
 //! `torch.utils.flop_counter` counts. Evaluating a point costs two or three multiplications a term.
 
-use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use crate::cost;
 use crate::error::{Error, Result};
@@ -14,22 +15,11 @@ use crate::space::INACTIVE;
 /// The metrics, in the order of their columns.
 pub const METRICS: [&str; 3] = ["params", "macs", "activation_bytes"];
 
-/// What one forward costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cost {
-    /// Number of parameters.
-    pub params: u64,
-    /// Multiply-accumulates of convolutions and matrix products.
-    pub macs: u64,
-    /// Bytes of the outputs of all leaf modules.
-    pub activation_bytes: u64,
-}
+/// The column of the bytes of the outputs of all leaf modules.
+pub const ACTIVATION_BYTES: usize = 2;
 
-impl Cost {
-    fn columns(self) -> [i64; 3] {
-        [self.params as i64, self.macs as i64, self.activation_bytes as i64]
-    }
-}
+/// For each decision of some: index and a value a code.
+type Factors = Vec<(usize, Box<[i64]>)>;
 
 /// `coefficient` times the product of one table entry for each of its decisions.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +29,7 @@ pub struct Term {
     /// The constant factor.
     pub coefficient: i64,
     /// For each decision that it depends on: index and a value a code.
-    pub factors: Vec<(usize, Box<[i64]>)>,
+    pub factors: Factors,
 }
 
 impl Term {
@@ -77,11 +67,27 @@ impl CostModel {
         }
     }
 
-    /// Adds (or with `sign` -1 subtracts) a cost under these conditions.
-    pub fn push_cost(&mut self, sign: i64, cost: Cost, factors: &[(usize, Box<[i64]>)]) {
-        for (metric, value) in cost.columns().into_iter().enumerate() {
-            self.push(Term { metric, coefficient: sign * value, factors: factors.to_vec() });
+    /// Adds terms.
+    pub fn extend(&mut self, terms: Vec<Term>) {
+        for term in terms {
+            self.push(term);
         }
+    }
+
+    /// Makes one term of those that differ in nothing but the coefficient.
+    pub fn merge(&mut self) {
+        let mut merged: Vec<Term> = Vec::new();
+        let mut known: HashMap<(usize, Factors), usize> = HashMap::new();
+        for term in std::mem::take(&mut self.terms) {
+            match known.entry((term.metric, term.factors.clone())) {
+                Entry::Occupied(entry) => merged[*entry.get()].coefficient += term.coefficient,
+                Entry::Vacant(entry) => {
+                    entry.insert(merged.len());
+                    merged.push(term);
+                }
+            }
+        }
+        self.terms = merged;
     }
 
     /// The same for `Costs`, which knows bounds, feasible points and optima: one metric for each of [`METRICS`].
@@ -157,7 +163,11 @@ mod tests {
     #[test]
     fn terms_multiply_and_vanish_when_inactive() {
         let mut model = CostModel::new(2);
-        model.push_cost(1, Cost { params: 10, macs: 100, activation_bytes: 0 }, &[]);
+        model.push(Term { metric: 0, coefficient: 4, factors: vec![] });
+        model.push(Term { metric: 0, coefficient: 6, factors: vec![] });
+        model.push(Term { metric: 1, coefficient: 100, factors: vec![] });
+        model.merge();
+        assert_eq!(model.terms.len(), 2);
         let kernel = (1, vec![9, 25].into());
         model.push(Term { metric: 0, coefficient: 2, factors: vec![(0, vec![0, 1].into()), kernel] });
         let [params, macs, bytes] = model.evaluate(&[0, INACTIVE, 1, 0, 1, 1]).unwrap();
@@ -174,8 +184,10 @@ mod tests {
         let space = SearchSpace::new(vec![choice("outer"), inner]).unwrap();
         let mut model = CostModel::new(2);
         let conditions = [(0, vec![0, 1].into()), (1, vec![9, 25].into()), (0, vec![3, 4].into())];
-        model.push_cost(-1, Cost { params: 3, macs: 70, activation_bytes: 8 }, &conditions);
-        model.push_cost(1, Cost { params: 1_000, macs: 10_000, activation_bytes: 64 }, &[]);
+        for (metric, (inside, outside)) in [(3, 1_000), (70, 10_000), (8, 64)].into_iter().enumerate() {
+            model.push(Term { metric, coefficient: -inside, factors: conditions.to_vec() });
+            model.push(Term { metric, coefficient: outside, factors: vec![] });
+        }
         let costs = cost::Costs::new(space.into(), model.metrics()).unwrap();
         let rows = [0, INACTIVE, 1, 0, 1, 1];
         let whole = |column: Vec<f64>| column.into_iter().map(|x| x as i64).collect::<Vec<i64>>();

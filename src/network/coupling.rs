@@ -10,9 +10,11 @@
 //! Fang et al. 2023, "DepGraph", arXiv 2301.12900, find groups of layers by pairwise dependencies; here single channels
 //! are tracked, which also gives the positions within concatenated, grouped and flattened dimensions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::rc::Rc;
 
+use super::Attention;
 use super::flow::{Axis, FREE, Flow, Step, WHOLE};
 
 /// What is known of a dimension.
@@ -39,6 +41,8 @@ pub struct Width {
     pub size: u64,
     /// Why it cannot vary, if so.
     pub fixed: Option<String>,
+    /// Whether it may have more channels than it has: every dimension of a parameter has all of them, in order.
+    pub growable: bool,
 }
 
 /// Successive positions of a dimension: `count` channels of a width in their order, each `repeat` times; without a
@@ -55,14 +59,17 @@ pub struct Segment {
     pub count: u64,
     /// Successive positions a channel.
     pub repeat: u64,
+    /// Whether more channels than there are have a place at its end.
+    pub grows: bool,
 }
 
 impl Segment {
-    /// How many of its positions stay when the first `channels` channels stay; they are its first ones.
+    /// How many of its positions stay when the width has `channels` channels; they are its first ones.
     #[must_use]
     pub fn kept(&self, channels: u64) -> u64 {
         match self.width {
             None => self.count * self.repeat,
+            Some(_) if self.grows => channels * self.repeat,
             Some(_) => channels.saturating_sub(self.first).min(self.count) * self.repeat,
         }
     }
@@ -75,6 +82,8 @@ pub struct Coupling {
     pub widths: Vec<Width>,
     /// Of each atom: width and channel, if it belongs to a width that is not fixed.
     place: Vec<Option<(u32, u32)>>,
+    /// Of each attention of [`Demands::heads`]: the widths whose channels are its heads, in order.
+    pub heads: BTreeMap<usize, Vec<usize>>,
 }
 
 /// What rules add to the data flow.
@@ -82,15 +91,19 @@ pub struct Coupling {
 pub struct Demands {
     /// Pairs of tensors that must have the same channels (what goes into and out of a module that may be skipped).
     pub same: Vec<(usize, usize)>,
-    /// Tensors that may not vary, and why.
-    pub whole: Vec<(usize, String)>,
+    /// Dimensions that may not vary, and why.
+    pub whole: Vec<(Axis, String)>,
+    /// Dimensions of which positions with the same index modulo a number stay or go together.
+    pub periodic: Vec<(Axis, u64)>,
+    /// Modules that run inside of an attention of which whole heads may be left out, and that attention.
+    pub heads: HashMap<usize, (usize, Attention)>,
 }
 
 impl Coupling {
     /// Walks a data flow.
     #[must_use]
     pub fn of(flow: &Flow, demands: &Demands) -> Coupling {
-        let mut walk = Walk::new(flow);
+        let mut walk = Walk::new(flow, &demands.heads);
         for step in &flow.steps {
             walk.step(step);
         }
@@ -102,16 +115,38 @@ impl Coupling {
                 walk.fix(tensor, "it is an output of the model");
             }
         }
-        for (tensor, reason) in &demands.whole {
-            walk.fix(*tensor, reason);
+        for (axis, reason) in &demands.whole {
+            walk.fix_axis(*axis, &Rc::from(reason.as_str()));
+        }
+        for &(axis, period) in &demands.periodic {
+            if let Dim::Atoms(atoms) = walk.dims[axis.0][axis.1].clone() {
+                walk.tie(&atoms, |i| i % period as usize);
+            }
         }
         walk.finish(flow)
+    }
+
+    fn find_growable(&mut self, flow: &Flow) {
+        let mut growable = vec![true; self.widths.len()];
+        let parameters = flow.parameters.iter().map(|parameter| parameter.tensor);
+        let axes =
+            parameters.flat_map(|tensor| (0..flow.tensors[tensor].len()).map(move |dim| (tensor, dim)));
+        for axis in axes.chain(flow.items.iter().flat_map(|item| item.axes.iter().copied())) {
+            for segment in self.segments(axis, flow.tensors[axis.0][axis.1]) {
+                if let Some(width) = segment.width {
+                    growable[width] &= segment.first == 0 && segment.count == self.widths[width].channels;
+                }
+            }
+        }
+        for (width, growable) in self.widths.iter_mut().zip(growable) {
+            width.growable = growable;
+        }
     }
 
     /// The positions of a dimension, in order.
     #[must_use]
     pub fn segments(&self, (tensor, dim): Axis, size: u64) -> Vec<Segment> {
-        let whole = |start, count| Segment { width: None, start, first: 0, count, repeat: 1 };
+        let whole = |start, count| Segment { width: None, start, first: 0, count, repeat: 1, grows: false };
         let Dim::Atoms(atoms) = &self.dims[tensor][dim] else { return vec![whole(0, size)] };
         let mut segments: Vec<Segment> = Vec::new();
         let mut at = 0;
@@ -133,8 +168,18 @@ impl Coupling {
                 {
                     last.count += 1;
                 }
-                _ => segments.push(Segment { width: Some(width), start, first: channel, count: 1, repeat }),
+                _ => segments.push(Segment {
+                    width: Some(width),
+                    start,
+                    first: channel,
+                    count: 1,
+                    repeat,
+                    grows: false,
+                }),
             }
+        }
+        for segment in &mut segments {
+            segment.grows = segment.width.is_some_and(|width| self.widths[width].growable);
         }
         segments
     }
@@ -171,12 +216,17 @@ struct Walk<'a> {
     parent: Vec<u32>,
     /// Of each root: why it is fixed.
     fixed: HashMap<u32, Rc<str>>,
+    /// As in [`Demands`].
+    heads: &'a HashMap<usize, (usize, Attention)>,
+    /// Attentions, and a channel of the first of their heads.
+    split: Vec<(usize, u32)>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(flow: &'a Flow) -> Self {
+    fn new(flow: &'a Flow, heads: &'a HashMap<usize, (usize, Attention)>) -> Self {
         let dims = flow.tensors.iter().map(|shape| vec![Dim::Unknown; shape.len()]).collect();
-        let mut walk = Walk { flow, dims, parent: Vec::new(), fixed: HashMap::new() };
+        let mut walk =
+            Walk { flow, dims, parent: Vec::new(), fixed: HashMap::new(), heads, split: Vec::new() };
         for parameter in &flow.parameters {
             for dim in 0..flow.tensors[parameter.tensor].len() {
                 let size = flow.tensors[parameter.tensor][dim];
@@ -285,7 +335,7 @@ impl<'a> Walk<'a> {
             Step::Align { tensors, letters, made, operator } => {
                 self.letters(tensors, letters, *made, *operator);
             }
-            Step::View { from, to, operator } => self.view(*from, *to, *operator),
+            Step::View { from, to, operator, node } => self.view(*from, *to, *operator, *node),
             Step::Cat { from, to, dim, operator } => self.cat(from, *to, *dim, *operator),
             Step::Split { from, to, dim, operator } => self.split(*from, to, *dim, *operator),
             Step::Group { axis, groups, member } => self.group(*axis, *groups, *member),
@@ -417,7 +467,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn view(&mut self, from: usize, to: usize, operator: usize) {
+    fn view(&mut self, from: usize, to: usize, operator: usize, node: usize) {
         let reason = self.reason(operator);
         let flow = self.flow;
         let (before, after) = (&flow.tensors[from], &flow.tensors[to]);
@@ -445,18 +495,39 @@ impl<'a> Walk<'a> {
                 }
             }
             let (end_i, end_j) = (i.min(before.len()), j.min(after.len()));
-            self.view_block(from, start_i..end_i, to, start_j..end_j, &reason);
+            self.view_block((from, start_i..end_i), (to, start_j..end_j), &reason, node);
         }
+    }
+
+    /// The shortest atoms of which a dimension is made when each is repeated and all of that is, again and again; and how
+    /// often each is repeated. All the same atom is no pattern.
+    fn pattern(&mut self, atoms: &[u32]) -> (Vec<u32>, usize) {
+        let roots: Vec<u32> = atoms.iter().map(|&atom| self.find(atom)).collect();
+        let gcd = |mut a: usize, mut b: usize| {
+            while b > 0 {
+                (a, b) = (b, a % b);
+            }
+            a
+        };
+        let repeat = roots.chunk_by(|a, b| a == b).map(<[u32]>::len).fold(0, gcd);
+        if repeat == 0 || repeat == roots.len() {
+            return (atoms.to_vec(), 1);
+        }
+        let mut few: Vec<u32> = roots.into_iter().step_by(repeat).collect();
+        let repeats = |few: &[u32], period: usize| few[period..].iter().zip(few).all(|(a, b)| a == b);
+        if let Some(period) = (2..few.len()).find(|&n| few.len() % n == 0 && repeats(&few, n)) {
+            few.truncate(period);
+        }
+        (few, repeat)
     }
 
     /// Moves atoms from a block of dimensions to another one with as many elements.
     fn view_block(
         &mut self,
-        from: usize,
-        before: std::ops::Range<usize>,
-        to: usize,
-        after: std::ops::Range<usize>,
+        (from, before): (usize, Range<usize>),
+        (to, after): (usize, Range<usize>),
         reason: &Rc<str>,
+        node: usize,
     ) {
         let labelled: Vec<usize> =
             before.clone().filter(|&dim| matches!(self.dims[from][dim], Dim::Atoms(_))).collect();
@@ -472,10 +543,10 @@ impl<'a> Walk<'a> {
             return;
         };
         let Dim::Atoms(atoms) = self.dims[from][dim].clone() else { return };
-        let count = atoms.len();
         let below: u64 =
             before.clone().skip_while(|&d| d != dim).skip(1).map(|d| self.size((from, d))).product();
-        let below = below as usize;
+        let (atoms, repeat) = self.pattern(&atoms);
+        let (count, below) = (atoms.len(), below as usize * repeat);
         // Stride and size of the dimensions after, from the last to the first; those along which the atom changes.
         let mut stride = 1;
         let mut varying = Vec::new();
@@ -493,14 +564,21 @@ impl<'a> Walk<'a> {
         let (d, stride, size) = match varying[..] {
             [] => match after.clone().find(|&d| one(d)) {
                 Some(d) => {
-                    self.dims[to][d] = Dim::Atoms(atoms);
+                    self.dims[to][d] = Dim::Atoms(atoms.into());
                     return;
                 }
                 None => return self.fix_atoms(&atoms, reason),
             },
             [alone] => alone,
-            // (heads, channels): each head keeps the same channels.
-            [channels, ..] => channels,
+            [channels, outer, ..] => match self.heads.get(&node) {
+                // (heads, channels) of an attention that may lose heads: all channels of a head stay or go.
+                Some((attention, kind)) if splits(kind, outer) => {
+                    self.split.push((*attention, atoms[0]));
+                    outer
+                }
+                // (groups, channels): each group keeps the same channels.
+                _ => channels,
+            },
         };
         let period = stride * size;
         let aligned = if varying.len() == 1 {
@@ -569,6 +647,7 @@ impl<'a> Walk<'a> {
                     channels: classes.len() as u64,
                     size: self.size(flow.layers[number].output),
                     fixed: None,
+                    growable: false,
                 });
             }
             widths[index].producers.push(number);
@@ -602,8 +681,25 @@ impl<'a> Walk<'a> {
                 channel_of.get(&class).copied().filter(|&(width, _)| widths[width as usize].fixed.is_none())
             })
             .collect();
-        Coupling { dims: self.dims, widths, place }
+        let mut heads: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (attention, atom) in std::mem::take(&mut self.split) {
+            let class = self.find(atom);
+            let Some(&(width, _)) = channel_of.get(&class) else { continue };
+            let widths = heads.entry(attention).or_default();
+            if !widths.contains(&(width as usize)) {
+                widths.push(width as usize);
+            }
+        }
+        let mut coupling = Coupling { dims: self.dims, widths, place, heads };
+        coupling.find_growable(flow);
+        coupling
     }
+}
+
+/// Whether a dimension of a view, given with its stride and size, is the heads of an attention.
+fn splits(attention: &Attention, (_, stride, size): (usize, usize, usize)) -> bool {
+    let heads = [attention.heads, attention.kv_heads].iter().any(|&heads| size as u64 % heads == 0);
+    heads && attention.head_size.is_none_or(|known| known == stride as u64)
 }
 
 fn root(group: &mut [usize], mut i: usize) -> usize {
@@ -612,4 +708,274 @@ fn root(group: &mut [usize], mut i: usize) -> usize {
         i = group[i];
     }
     i
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::flow::{Call, Layer, Parameter};
+    use super::*;
+
+    /// What computes a tensor of a random network from earlier ones; the index of the weight where there is one.
+    #[derive(Clone, Debug)]
+    enum Op {
+        Input,
+        Conv { x: usize, weight: usize },
+        Grouped { x: usize, weight: usize, groups: usize },
+        Depthwise { x: usize, weight: usize },
+        Linear { x: usize, weight: usize },
+        Scale { x: usize, weight: usize },
+        Add { a: usize, b: usize },
+        Cat { a: usize, b: usize },
+        Half { x: usize, second: bool },
+        Flatten { x: usize },
+    }
+
+    /// A random network: its data flow as a trace would show it, and what it computes.
+    #[derive(Clone, Debug)]
+    struct Net {
+        flow: Flow,
+        /// By tensor; none for weights.
+        ops: Vec<(usize, Op)>,
+    }
+
+    const LENGTH: u64 = 3;
+    const SPATIAL: i32 = WHOLE;
+
+    impl Net {
+        fn tensor(&mut self, shape: &[u64]) -> usize {
+            self.flow.tensors.push(shape.to_vec());
+            self.flow.tensors.len() - 1
+        }
+
+        /// Parameters come first in the walk, wherever they are.
+        fn weight(&mut self, shape: &[u64]) -> usize {
+            let tensor = self.tensor(shape);
+            let holders = vec![(0, format!("weight{tensor}"))];
+            self.flow.parameters.push(Parameter {
+                tensor,
+                holders,
+                trained: true,
+                within: vec![0],
+                sealed: None,
+            });
+            tensor
+        }
+
+        fn align(&mut self, given: &[(usize, Vec<i32>)], made: (usize, Vec<i32>)) {
+            let all: Vec<&(usize, Vec<i32>)> = given.iter().chain([&made]).collect();
+            self.flow.steps.push(Step::Align {
+                tensors: all.iter().map(|(tensor, _)| *tensor).collect(),
+                letters: all.iter().map(|(_, letters)| letters.clone()).collect(),
+                made: made.0,
+                operator: 0,
+            });
+        }
+
+        fn layer(&mut self, weight: usize, reads: bool) {
+            let input = reads.then_some((weight, 1));
+            self.flow.layers.push(Layer { node: 0, output: (weight, 0), input });
+        }
+
+        fn shape(&self, tensor: usize) -> Vec<u64> {
+            self.flow.tensors[tensor].clone()
+        }
+
+        /// Adds an operator that the random numbers choose, if it fits.
+        fn add(&mut self, choice: u8, first: usize, second: usize, size: u64) {
+            let known: Vec<usize> = self.ops.iter().map(|(tensor, _)| *tensor).collect();
+            let (x, other) = (known[first % known.len()], known[second % known.len()]);
+            let shape = self.shape(x);
+            let (channels, flat) = (shape[1], shape.len() == 2);
+            if channels > 48 {
+                return;
+            }
+            let op = match choice % 9 {
+                0 | 1 if !flat => {
+                    let weight = self.weight(&[size, channels, LENGTH]);
+                    let out = self.tensor(&[2, size, LENGTH]);
+                    let given = [(x, vec![0, 1, SPATIAL]), (weight, vec![2, 1, SPATIAL])];
+                    self.align(&given, (out, vec![0, 2, SPATIAL]));
+                    self.layer(weight, true);
+                    (out, Op::Conv { x, weight })
+                }
+                2 if !flat && channels % 2 == 0 => {
+                    let weight = self.weight(&[2 * size, channels / 2, LENGTH]);
+                    let out = self.tensor(&[2, 2 * size, LENGTH]);
+                    let axis = |axis, member| Step::Group { axis, groups: 2, member };
+                    self.flow.steps.push(axis((x, 1), Some((weight, 1))));
+                    self.flow.steps.push(axis((weight, 0), None));
+                    let given = [(x, vec![0, FREE, SPATIAL]), (weight, vec![2, FREE, SPATIAL])];
+                    self.align(&given, (out, vec![0, 2, SPATIAL]));
+                    self.layer(weight, true);
+                    (out, Op::Grouped { x, weight, groups: 2 })
+                }
+                3 if !flat => {
+                    let weight = self.weight(&[channels * 2, 1, LENGTH]);
+                    let out = self.tensor(&[2, channels * 2, LENGTH]);
+                    self.flow.steps.push(Step::Repeat { from: (x, 1), to: (weight, 0), times: 2 });
+                    let given = [(x, vec![0, FREE, SPATIAL]), (weight, vec![2, WHOLE, SPATIAL])];
+                    self.align(&given, (out, vec![0, 2, SPATIAL]));
+                    self.layer(weight, false);
+                    (out, Op::Depthwise { x, weight })
+                }
+                4 => {
+                    let weight = self.weight(&[channels]);
+                    let out = self.tensor(&shape);
+                    let letters: Vec<i32> = (0..shape.len() as i32).collect();
+                    self.align(&[(x, letters.clone()), (weight, vec![1])], (out, letters));
+                    (out, Op::Scale { x, weight })
+                }
+                5 if shape == self.shape(other) && x != other => {
+                    let out = self.tensor(&shape);
+                    let letters: Vec<i32> = (0..shape.len() as i32).collect();
+                    self.align(&[(x, letters.clone()), (other, letters.clone())], (out, letters));
+                    (out, Op::Add { a: x, b: other })
+                }
+                6 if shape.len() == self.shape(other).len() => {
+                    let mut joined = shape.clone();
+                    joined[1] += self.shape(other)[1];
+                    let to = self.tensor(&joined);
+                    self.flow.steps.push(Step::Cat { from: vec![x, other], to, dim: 1, operator: 0 });
+                    (to, Op::Cat { a: x, b: other })
+                }
+                7 if channels % 2 == 0 => {
+                    let mut half = shape.clone();
+                    half[1] /= 2;
+                    let to = vec![self.tensor(&half), self.tensor(&half)];
+                    self.flow.steps.push(Step::Split { from: x, to: to.clone(), dim: 1, operator: 0 });
+                    self.ops.push((to[0], Op::Half { x, second: false }));
+                    (to[1], Op::Half { x, second: true })
+                }
+                8 if !flat => {
+                    let to = self.tensor(&[2, channels * LENGTH]);
+                    self.flow.steps.push(Step::View { from: x, to, operator: 0, node: 0 });
+                    (to, Op::Flatten { x })
+                }
+                _ if flat => {
+                    let weight = self.weight(&[size, channels]);
+                    let out = self.tensor(&[2, size]);
+                    self.align(&[(x, vec![0, 1]), (weight, vec![2, 1])], (out, vec![0, 2]));
+                    self.layer(weight, true);
+                    (out, Op::Linear { x, weight })
+                }
+                _ => return,
+            };
+            self.ops.push(op);
+        }
+    }
+
+    fn any_net() -> impl Strategy<Value = Net> {
+        prop::collection::vec((any::<u8>(), 0..9_usize, 0..9_usize, 1..5_u64), 1..14).prop_map(|choices| {
+            let flow = Flow { operators: vec!["an operator".into()], ..Flow::default() };
+            let mut net = Net { flow, ops: Vec::new() };
+            let input = net.tensor(&[2, 4, LENGTH]);
+            net.ops.push((input, Op::Input));
+            for (choice, first, second, size) in choices {
+                net.add(choice, first, second, 2 * size);
+            }
+            let last = net.ops.last().map_or(input, |(tensor, _)| *tensor);
+            net.flow.calls.push(Call { node: 0, inputs: vec![input], outputs: vec![last], residual: false });
+            net
+        })
+    }
+
+    /// Whether each position of a dimension stays.
+    fn stays(coupling: &Coupling, kept: &[u64], axis: Axis, size: u64) -> Vec<bool> {
+        let mut stays = vec![false; size as usize];
+        for segment in coupling.segments(axis, size) {
+            let n = segment.width.map_or(segment.count * segment.repeat, |width| segment.kept(kept[width]));
+            stays[segment.start as usize..(segment.start + n) as usize].fill(true);
+        }
+        stays
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+        #[test]
+        fn any_width_gives_a_network_that_runs_with_the_predicted_shapes(
+            net in any_net(),
+            shares in prop::collection::vec(0.0..1.0_f64, 40),
+        ) {
+            let coupling = Coupling::of(&net.flow, &Demands::default());
+            let kept: Vec<u64> = coupling
+                .widths
+                .iter()
+                .zip(shares.iter().cycle())
+                .map(|(width, share)| match width.fixed {
+                    Some(_) => width.channels,
+                    None => 1 + (share * width.channels as f64) as u64,
+                })
+                .collect();
+            let weight = |tensor: usize, dim: usize| stays(&coupling, &kept, (tensor, dim), net.flow.tensors[tensor][dim]);
+            let count = |stays: &[bool]| stays.iter().filter(|&&here| here).count();
+            // The channels of every tensor, from what the operators do with the parts of weights that stay.
+            let mut channels: HashMap<usize, Vec<bool>> = HashMap::new();
+            for (tensor, op) in &net.ops {
+                let made = match op {
+                    Op::Input => vec![true; net.flow.tensors[*tensor][1] as usize],
+                    Op::Conv { x, weight: w } | Op::Linear { x, weight: w } => {
+                        prop_assert_eq!(&weight(*w, 1), &channels[x]);
+                        weight(*w, 0)
+                    }
+                    Op::Grouped { x, weight: w, groups } => {
+                        let (inside, outside) = (&channels[x], weight(*w, 0));
+                        for group in 0..*groups {
+                            let n = inside.len() / groups;
+                            prop_assert_eq!(&weight(*w, 1)[..], &inside[group * n..(group + 1) * n]);
+                            let n = outside.len() / groups;
+                            prop_assert_eq!(&outside[..n], &outside[group * n..(group + 1) * n]);
+                        }
+                        outside
+                    }
+                    Op::Depthwise { x, weight: w } => {
+                        let twice: Vec<bool> = channels[x].iter().flat_map(|&here| [here, here]).collect();
+                        prop_assert_eq!(&weight(*w, 0), &twice);
+                        twice
+                    }
+                    Op::Scale { x, weight: w } => {
+                        prop_assert_eq!(&weight(*w, 0), &channels[x]);
+                        channels[x].clone()
+                    }
+                    Op::Add { a, b } => {
+                        prop_assert_eq!(&channels[a], &channels[b]);
+                        channels[a].clone()
+                    }
+                    Op::Cat { a, b } => [channels[a].clone(), channels[b].clone()].concat(),
+                    Op::Half { x, second } => {
+                        // `chunk` divides what stays in the middle, which must be where the given halves met.
+                        let (first, last) = channels[x].split_at(channels[x].len() / 2);
+                        prop_assert_eq!(count(first), count(last));
+                        if *second { last.to_vec() } else { first.to_vec() }
+                    }
+                    Op::Flatten { x } => {
+                        channels[x].iter().flat_map(|&here| [here; LENGTH as usize]).collect()
+                    }
+                };
+                prop_assert!(count(&made) > 0);
+                prop_assert_eq!(&stays(&coupling, &kept, (*tensor, 1), made.len() as u64), &made);
+                channels.insert(*tensor, made);
+            }
+            // What the model returns keeps its shape.
+            let last = &channels[&net.flow.calls[0].outputs[0]];
+            prop_assert_eq!(count(last), last.len());
+        }
+
+        #[test]
+        fn what_grows_has_all_its_channels_wherever_it_is(net in any_net()) {
+            let coupling = Coupling::of(&net.flow, &Demands::default());
+            for parameter in &net.flow.parameters {
+                for (dim, &size) in net.flow.tensors[parameter.tensor].iter().enumerate() {
+                    for segment in coupling.segments((parameter.tensor, dim), size) {
+                        let Some(width) = segment.width.map(|width| &coupling.widths[width]) else { continue };
+                        if width.growable {
+                            prop_assert_eq!(segment.count, width.channels);
+                            prop_assert_eq!(segment.kept(width.channels + 1), (width.channels + 1) * segment.repeat);
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

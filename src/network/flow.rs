@@ -65,6 +65,9 @@ pub enum Step {
         to: usize,
         /// The operator.
         operator: usize,
+        /// The innermost module that was running.
+        #[serde(default)]
+        node: usize,
     },
     /// Tensors one after the other along a dimension.
     Cat {

@@ -8,9 +8,11 @@ mod coupling;
 mod flow;
 mod size;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-pub use cost::{Cost, CostModel, METRICS, Term};
+pub use cost::{ACTIVATION_BYTES, CostModel, METRICS, Term};
 pub use coupling::{Coupling, Demands, Segment, Width};
 pub use flow::{Axis, Call, CostItem, Flow, Layer, Parameter, Step};
 pub use size::{Size, product};
@@ -39,6 +41,9 @@ pub struct Node {
     pub kind: Kind,
     /// The modules without which it does not run: itself and whatever holds every use of it.
     pub within: Vec<usize>,
+    /// Of a candidate op and the modules inside of it: the module whose place it can take.
+    #[serde(default)]
+    pub place: Option<usize>,
 }
 
 /// What a module computes.
@@ -49,6 +54,30 @@ pub enum Kind {
     Conv(Conv),
     /// A placeholder that the user put there to be opened.
     Slot,
+    /// An activation.
+    Activation {
+        /// The name of the candidate op that is the same.
+        name: String,
+    },
+    /// A normalisation.
+    Norm {
+        /// The name of the candidate op that is the same.
+        name: String,
+    },
+    /// A pooling.
+    Pool {
+        /// The name of its kind.
+        name: String,
+    },
+    /// A dropout.
+    Dropout {
+        /// The attribute that holds the probability.
+        attribute: String,
+        /// The probability.
+        p: f64,
+    },
+    /// An attention.
+    Attention(Attention),
     /// Anything else.
     Other,
 }
@@ -72,6 +101,27 @@ pub struct Conv {
     pub sealed: Option<String>,
 }
 
+/// The attributes of an attention.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attention {
+    /// Heads of the queries.
+    pub heads: u64,
+    /// Heads of keys and values, a divisor of `heads`.
+    pub kv_heads: u64,
+    /// Features of a head, if an attribute says it.
+    pub head_size: Option<u64>,
+    /// The attributes that are proportional to the number of heads, and their values.
+    pub attributes: BTreeMap<String, u64>,
+    /// Why the number of heads must not be touched, if so.
+    pub sealed: Option<String>,
+}
+
+/// The path of a candidate op for the place of a module.
+#[must_use]
+pub fn candidate_path(place: &str, name: &str) -> String {
+    format!("{place}:{name}")
+}
+
 impl Network {
     /// The module with this path.
     ///
@@ -91,6 +141,7 @@ impl Network {
         let depth = if path.is_empty() { 0 } else { path.split('.').count() };
         let below = |other: &Node| {
             is_within(&other.path, path)
+                && other.place.is_none()
                 && !other.path.is_empty()
                 && other.path.split('.').count() == depth + 1
         };

@@ -18,6 +18,20 @@ impl Size {
         Size { constant: value as i64, parts: Vec::new() }
     }
 
+    /// A size that one decision alone decides.
+    #[must_use]
+    pub fn table(decision: usize, table: &[i64]) -> Self {
+        Size { constant: 0, parts: vec![(decision, table.into())] }
+    }
+
+    /// Divides by a number that divides every part of it.
+    pub fn divide(&mut self, by: i64) {
+        self.constant /= by;
+        for value in self.parts.iter_mut().flat_map(|(_, table)| table.iter_mut()) {
+            *value /= by;
+        }
+    }
+
     /// Adds what a decision contributes.
     pub fn add(&mut self, decision: usize, table: &[i64]) {
         match self.parts.iter_mut().find(|(known, _)| *known == decision) {

@@ -231,8 +231,7 @@ impl<'a> Run<'a> {
             }
             if idle {
                 // The algorithm has nothing for now; outcomes that are still to come may change that.
-                let nothing_new = finished.is_empty() && self.in_flight.load(Ordering::Relaxed) == 0;
-                if nothing_new && !self.study.others_are_at_work()? {
+                if self.in_flight.load(Ordering::Relaxed) == 0 && !self.study.others_are_at_work()? {
                     return Ok(Stopped::Exhausted);
                 }
                 thread::sleep(BREATH / 10);

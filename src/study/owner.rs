@@ -37,15 +37,12 @@ impl Census {
         if self.alive.get(owner).is_some_and(|asked| asked.elapsed() < FRESH) {
             return false;
         }
-        let dead = match has_ended(owner) {
-            Some(ended) => ended,
-            None => {
-                let seen = self.counts.entry(owner.to_string()).or_insert((count, Instant::now()));
-                if seen.0 != count {
-                    *seen = (count, Instant::now());
-                }
-                return seen.1.elapsed() >= lease;
+        let Some(dead) = has_ended(owner) else {
+            let seen = self.counts.entry(owner.to_string()).or_insert((count, Instant::now()));
+            if seen.0 != count {
+                *seen = (count, Instant::now());
             }
+            return seen.1.elapsed() >= lease;
         };
         if dead {
             self.alive.remove(owner);

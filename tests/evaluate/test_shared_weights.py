@@ -163,7 +163,7 @@ def test_an_error_of_the_score_passes_through(supernet):
     ("settings", "text"),
     [
         ({"score": 3}, "score is a int; expected a function score(net) -> float or dict"),
-        ({"batch_norm": "best"}, "batch_norm is 'best'; expected one of 'recalibrate', 'batch', 'none'"),
+        ({"batch_norm": "best"}, "batch_norm is 'best'; expected one of 'recalibrate', 'batch', 'private', 'none'"),
         (
             {},
             'batch_norm="recalibrate" needs calibration=, a loader of some training batches; or choose '
@@ -203,3 +203,28 @@ def test_a_function_as_evaluator():
     with pytest.raises(mn.EvaluationError) as found:
         mn.evaluate.Function(3)
     assert str(found.value) == "Function is given a int; expected a function of a point"
+
+
+def test_an_empty_calibration_names_the_trial(supernet):
+    with pytest.raises(mn.EvaluationError, match="^trial 0: calibration gives no batch"):
+        mn.evaluate.SharedWeights(supernet, mean, calibration=[]).evaluate(trials(supernet, 1))
+
+
+def test_a_score_that_is_not_finite_fails_the_trial(supernet):
+    evaluator = mn.evaluate.SharedWeights(supernet, lambda net: float("inf"), batch_norm="none")
+    assert evaluator.evaluate(trials(supernet, 1)) == [
+        mn.Failed("trial 0: score returned inf for 'accuracy'; expected a finite number")
+    ]
+
+
+def test_architectures_that_are_one_are_scored_once(supernet):
+    calls = []
+
+    def score(net):
+        calls.append(net)
+        return 1.0
+
+    kernel = supernet.space.decisions[0].name
+    evaluator = mn.evaluate.SharedWeights(supernet, score, batch_norm="none", canonical=lambda point: point[kernel])
+    evaluator.evaluate(trials(supernet, 12))
+    assert len(calls) == len({trial.point[kernel] for trial in trials(supernet, 12)})

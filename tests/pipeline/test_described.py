@@ -97,12 +97,22 @@ def test_published_pipelines_are_listed(capsys):
 
 def test_numbers_as_people_write_them(tmp_path):
     file = tmp_path / "a.yaml"
-    file.write_text("settings: {lr: 1e-3}\nstages:\n  train: {inputs: {network: a.b, weights: a.c}, epochs: 1, lr: '${lr}'}\n  a: {run: 'json:dumps', obj: 1}\n")
+    file.write_text(
+        "settings: {lr: 1e-3}\nstages:\n  train: {inputs: {network: a.b, weights: a.c}, epochs: 1, lr: '${lr}'}\n  a: {run: 'json:dumps', obj: 1}\n"
+    )
     assert read_pipeline(file)[0].stages["train"].arguments["lr"] == 0.001
 
 
 def test_a_users_pipeline_runs_goes_on_and_is_shown(data, tmp_path, capsys):
-    arguments = ["run", str(MINE), "--smoke", "--set", f"data={data / 'cifar10_small.npz'}", "--out", str(tmp_path / "run")]
+    arguments = [
+        "run",
+        str(MINE),
+        "--smoke",
+        "--set",
+        f"data={data / 'cifar10_small.npz'}",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert main([*arguments, "--json"]) == 0
     first = json.loads(capsys.readouterr().out)
     assert main([*arguments, "--dry-run"]) == 0
@@ -115,7 +125,22 @@ def test_a_users_pipeline_runs_goes_on_and_is_shown(data, tmp_path, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert {stage["state"] for stage in shown["stages"].values()} == {"done"}
     assert shown["seed"] == 1
-    assert main(["run", str(MINE), "--smoke", "--seed", "5", "--set", f"data={data / 'cifar10_small.npz'}", "--out", str(tmp_path / "other")]) == 0
+    assert (
+        main(
+            [
+                "run",
+                str(MINE),
+                "--smoke",
+                "--seed",
+                "5",
+                "--set",
+                f"data={data / 'cifar10_small.npz'}",
+                "--out",
+                str(tmp_path / "other"),
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
     assert main(["show", str(tmp_path)]) == 0
     table = capsys.readouterr().out.splitlines()

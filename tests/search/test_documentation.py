@@ -1,5 +1,6 @@
 """The table of docs/algorithms.md: a row for every registered algorithm, and columns that say what is so."""
 
+import itertools
 import pathlib
 import re
 
@@ -14,7 +15,9 @@ NUMBERS = mn.SearchSpace({"n": mn.integer(1, 9), "rate": mn.real(1e-4, 1e-1, log
 
 
 def rows():
-    table = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    table = list(itertools.takewhile(lambda line: line.startswith("|"), lines[first:]))
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     assert cells[0] == COLUMNS
     assert all(len(row) == len(COLUMNS) for row in cells)
@@ -49,6 +52,15 @@ def test_its_columns_are_what_it_does(name):
     assert row["numbers"] == yes(served[-1] is NUMBERS)
     assert row["fidelity"] == yes(any(trial.fidelity < 1 for trial in study.trials))
     assert row["parent"] == yes(any(trial.parent is not None for trial in study.trials))
+
+
+def test_every_gradient_based_method_has_a_row():
+    section = PAGE.read_text(encoding="utf-8").partition("## Gradient-based search")[2]
+    named = set(re.findall(r"^\| `(\w+)`", section, re.M))
+    methods = {name for name in mn.search.gradient.__all__ if name.isidentifier()}
+    classes = {name for name in methods if isinstance(getattr(mn.search, name), type)}
+    expected = {name for name in classes if issubclass(getattr(mn.search, name), mn.search.GradientAlgorithm)}
+    assert named == expected - {"GradientAlgorithm"}
 
 
 def test_links_are_of_papers():

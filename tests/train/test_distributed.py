@@ -38,7 +38,7 @@ torch.manual_seed(1 if how == "one" else 1 + rank)  # DDP makes the ranks equal;
 if how == "fsdp":
     torch.manual_seed(1)
 net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Sequential(Block(), Block()), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
-rules = [mn.rules.kernel_size(3, 5), mn.rules.depth(), mn.rules.replace(nn.ReLU, ["original", "prelu", "nor_conv_3x3"])]
+rules = [mn.rules.kernel_size(3, 5), mn.rules.depth(), mn.rules.replace(nn.ReLU, ["original", "prelu", "conv_3x3"])]
 supernet = mn.rewrite(net, rules, example=X[:2]).train()
 wrapped = supernet
 if how != "one":

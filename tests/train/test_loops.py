@@ -40,7 +40,9 @@ RULES = [
 
 def rewritten(again=False, mode="sliced", **settings):
     torch.manual_seed(2)
-    return mn.rewrite(Net(again, **settings), RULES, example=X, mode=mode).train()
+    supernet = mn.rewrite(Net(**settings), RULES, example=X, mode=mode).train()
+    supernet.model.again = again
+    return supernet
 
 
 def loss_fn(model, batch):

@@ -26,7 +26,7 @@ import modularnas as mn
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "sharing.md"
 BEGIN, END = "<!-- training strategies: begin -->", "<!-- training strategies: end -->"
 BATCH = 64
-CANDIDATES = 8
+CANDIDATES = 6
 POLICY_POINTS = 6
 MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 

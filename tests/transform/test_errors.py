@@ -314,5 +314,8 @@ def test_indices_that_do_not_fit(supernet):
 def test_other_misuse(supernet):
     text = "derive is given a Sequential; expected a supernet from mn.rewrite"
     assert raised(mn.NetworkError, lambda: mn.derive(net(), {})) == text
-    text = "sampling is given 'best'; expected 'uniform' or None"
+    text = (
+        "sampling is given 'best'; expected one of 'uniform', 'fair', 'sandwich', 'attentive', 'progressive', "
+        "'weights_only', a strategy of mn.train, or None"
+    )
     assert raised(mn.SpaceError, lambda: supernet.sampling("best")) == text

@@ -5,10 +5,12 @@ import json
 import pickle
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
 import modularnas as mn
@@ -139,6 +141,21 @@ def unproved(monkeypatch):
     monkeypatch.setattr(export_module, "_prove", lambda *args: None)
 
 
+@pytest.fixture
+def proved_here(monkeypatch):
+    """The proof in this process: what is not equal is not taken."""
+
+    def prove(folder, case):
+        again = mn.load_export(folder)
+        found = [t for t in tree_leaves(again(*case.args, **case.kwargs)) if isinstance(t, torch.Tensor)]
+        try:
+            torch.testing.assert_close(found, case.out)
+        except AssertionError as error:
+            raise mn.ExportError(str(error)) from error
+
+    monkeypatch.setattr(export_module, "_prove", prove)
+
+
 def derived(ops):
     net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU())
     supernet = mn.rewrite(net, [mn.rules.replace(nn.Conv2d, ops)], example=X)
@@ -265,6 +282,7 @@ def test_architecture_says_which_point_it_is(tmp_path, unproved):
     versions = {"modularnas": mn.__version__, "torch": torch.__version__}
     assert json.loads((tmp_path / "derived" / "architecture.json").read_text()) == {
         "format": 1,
+        "form": "source",
         "point": {"0.kernel_size": 5},
         "space": supernet.space.fingerprint,
         "cost": {"params": 304, "macs": 2 * 300 * 256, "activation_bytes": 2 * 2 * 4 * 256 * 4},
@@ -273,6 +291,7 @@ def test_architecture_says_which_point_it_is(tmp_path, unproved):
     } | {"cost": supernet.cost({"0.kernel_size": 5})}
     assert json.loads((tmp_path / "plain" / "architecture.json").read_text()) == {
         "format": 1,
+        "form": "source",
         "point": None,
         "space": None,
         "cost": None,
@@ -308,8 +327,16 @@ def test_exporting_again_replaces(tmp_path, unproved):
 
 
 class Branching(nn.Module):
+    """Control flow on values: no trace can see it."""
+
     def forward(self, x):
-        return x if x.sum() > 0 else -x
+        return x if self.wanted(x) else -x
+
+    def wanted(self, x: "torch.Tensor") -> bool:
+        return bool(x.sum() > LIMIT)
+
+
+LIMIT = 0.5
 
 
 class Elsewhere(nn.Module):
@@ -317,43 +344,198 @@ class Elsewhere(nn.Module):
         return not_of_torch(x)
 
 
-def not_of_torch(x):
-    return x + 1
+def not_of_torch(x, times=LIMIT):
+    """A function that torch.fx keeps as a call."""
+    return functional.relu(x) * times + _added(x)
+
+
+def _added(x):
+    return x.mean() if x.dim() > 1 else 1
 
 
 torch.fx.wrap("not_of_torch")
 
 
+class Noise(nn.Module):
+    """It does something only while training."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop = 0.5
+
+    def forward(self, x):
+        return functional.dropout(x, self.drop, training=self.training)
+
+
+class Listing(nn.Module):
+    """It takes a tensor or a list; a trace would believe that no argument is a list."""
+
+    def forward(self, x):
+        if not isinstance(x, list):
+            return [x, x]
+        return x[0] + x[1]
+
+
+class Bias(nn.Module):
+    """A method that its parent calls, and a constant too large to be read in a source."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("index", torch.arange(256).flip(0), persistent=False)
+        self.table = nn.Parameter(torch.randn(256))
+
+    def get_bias(self):
+        return self.table[self.index].reshape(16, 16)
+
+    def forward(self, x):
+        return x + self.get_bias()
+
+
+class Biased(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bias = Bias()
+
+    def forward(self, x):
+        return functional.dropout(x + self.bias.get_bias(), 0.5, self.training)
+
+
+class Padded(nn.Conv2d):
+    """A layer of torch's with a forward of its own that calls that of its class."""
+
+    def forward(self, x):
+        if x.shape[-1] > 4 and x.sum() < 1e9:
+            x = functional.pad(x, (1, 1, 1, 1))
+        return super().forward(x)
+
+
+def closing(factor):
+    class Closing(nn.Module):
+        """It has no source without the variable that it closes over."""
+
+        def forward(self, x):
+            return {"scaled": x * factor, "none": None} if x.dim() == 4 else None
+
+    return Closing()
+
+
+COPIED = {
+    "branching": (nn.Sequential(nn.ReLU(), Branching()), X),
+    "elsewhere": (nn.Sequential(Elsewhere()), X),
+    "noise": (Noise(), X),
+    "listing": (nn.Sequential(Listing(), Listing()), X),
+    "biased": (Biased(), X),
+    "padded": (Padded(3, 4, 3), X),
+    "encoder layer": (nn.TransformerEncoderLayer(16, 2, batch_first=True), X[:, 0]),
+    "transformer": (nn.Transformer(16, 2, 1, 1, 32, batch_first=True), (X[:, 0], X[:, 1])),
+}
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_what_no_trace_can_see_is_copied(name, tmp_path, proved_here):
+    net, example = COPIED[name]
+    mn.export(net, tmp_path, example=example)
+    assert json.loads((tmp_path / "architecture.json").read_text())["form"] == "source"
+    again = mn.load_export(tmp_path)
+    torch.testing.assert_close(call(again, example), call(net.eval(), example))
+    torch.testing.assert_close(dict(again.state_dict()), dict(net.state_dict()), rtol=0, atol=0)
+
+
+def test_copied_source_still_branches_and_trains(tmp_path, unproved):
+    mn.export(nn.Sequential(Branching(), Noise()), tmp_path, example=X)
+    again = mn.load_export(tmp_path)
+    assert torch.equal(again(-X.abs()), X.abs())
+    assert (again.train()(X.abs() + 1) == 0).any()
+    source = (tmp_path / "model.py").read_text()
+    assert "class Branching(Block):\n    def forward(self, x):\n        return x if self.wanted(x) else -x\n" in source
+    assert "Noise(\n            drop=0.5,\n" in source
+
+
+def test_large_constants_stand_beside_the_weights(tmp_path, unproved):
+    mn.export(Biased(), tmp_path, example=X)
+    source = (tmp_path / "model.py").read_text()
+    assert "index=nn.Buffer(torch.empty((256,), dtype=torch.int64), persistent=False)" in source
+    assert torch.equal(mn.load_export(tmp_path).bias.index, Biased().bias.index)
+
+
+def test_what_has_no_source_becomes_a_program(tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), closing(3))
+    mn.export(net, tmp_path, example=X[:1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "architecture.json",
+        "model.py",
+        "program.pt2",
+        "weights.safetensors",
+    ]
+    architecture = json.loads((tmp_path / "architecture.json").read_text())
+    assert architecture["form"] == "program"
+    assert "'1' (Closing) cannot be written as plain source" in architecture["no_source"]
+    again = mn.load_export(tmp_path)
+    torch.testing.assert_close(again(X).scaled, net(X)["scaled"])  # with another batch than the example's
+    torch.testing.assert_close(dict(again.state_dict()), dict(net.state_dict()), rtol=0, atol=0)
+    assert not again.training
+
+
+def test_a_program_can_be_asked_for(tmp_path, proved_here):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    mn.export(net, tmp_path, example=X, form="program")
+    torch.testing.assert_close(mn.load_export(tmp_path)(X[:1]), net(X[:1]))
+    mn.export(net, tmp_path, example=X)  # nothing of the program is left
+    assert not (tmp_path / "program.pt2").exists()
+
+
+def test_other_formats(tmp_path, unproved):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
+    mn.export(net, tmp_path, example=X, formats=("onnx", "torch"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = torch.export.load(tmp_path / "program.pt2").module()
+    torch.testing.assert_close(again(X), net(X))
+    assert (tmp_path / "model.onnx").stat().st_size > 0
+
+
+def test_a_program_of_torch_alone(tmp_path, unproved):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    mn.export(net, tmp_path, example=X, formats="torch")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["architecture.json", "model.py", "program.pt2", "weights.safetensors"]
+
+
+def test_without_onnx_the_extra_is_named(tmp_path, unproved, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(mn.MissingExtraError) as found:
+        mn.export(nn.Linear(3, 2), tmp_path, example=torch.randn(2, 3), formats=("onnx",))
+    assert str(found.value) == 'export to ONNX needs onnx and onnxscript: pip install "modularnas[onnx]"'
+
+
 @pytest.mark.parametrize(
-    ("net", "text"),
+    ("net", "options", "text"),
     [
         (
-            nn.Sequential(nn.ReLU(), Branching()),
-            "the forward of '1' (Branching) cannot be written as plain source: TraceError: symbolically traced "
-            "variables cannot be used as inputs to control flow",
-        ),
-        (
-            nn.Sequential(Elsewhere()),
-            f"'0' calls {__name__}.not_of_torch, which is not part of torch; it cannot be written as plain source",
-        ),
-        (
-            nn.Sequential(nn.TransformerEncoderLayer(16, 2)),
-            "'0' (TransformerEncoderLayer) does not remember its argument 'd_model'",
+            nn.Sequential(nn.Conv2d(3, 4, 3), closing(2)),
+            {"form": "source"},
+            "'1' (Closing) cannot be written as plain source: it cannot be copied, "
+            f"{__name__}.closing.<locals>.Closing.forward closes over variables; torch.fx cannot trace it, TraceError: "
+            "symbolically traced variables cannot be used as inputs to control flow",
         ),
         (
             nn.Conv2d(4, 2, 3),
+            {},
             "the network does not run on the example: RuntimeError: Given groups=1, weight of size [2, 4, 3, 3], "
             "expected input[2, 3, 16, 16] to have 4 channels, but got 3 channels instead",
         ),
-        (3, "export is given a int; expected a torch.nn.Module"),
+        (3, {}, "export is given a int; expected a torch.nn.Module"),
+        (nn.ReLU(), {"form": "text"}, "export is given form='text'; expected 'source', 'program' or None"),
+        (nn.ReLU(), {"formats": ["caffe"]}, "export is given formats=('caffe',); expected 'onnx', 'torch' or both"),
     ],
 )
-def test_what_cannot_be_written(net, text, tmp_path):
-    example = X[:, 0] if isinstance(net, nn.Sequential) and isinstance(net[0], nn.TransformerEncoderLayer) else X
+def test_what_cannot_be_written(net, options, text, tmp_path):
     with pytest.raises(mn.ExportError) as found:
-        mn.export(net, tmp_path / "out", example=example)
+        mn.export(net, tmp_path / "out", example=X, **options)
     assert str(found.value) == text
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_supernet_must_be_derived_first(tmp_path):

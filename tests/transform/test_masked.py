@@ -184,6 +184,7 @@ def test_a_hundred_points_are_one_graph():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own
 def test_inductor():
     """Real code for the processor: a masked supernet, trained over points; a sliced one, one point at a time."""
     masked, sliced = both(convs(), [width(0.5, 1.0), kernel_size(3, 5)], X)

@@ -288,6 +288,8 @@ def test_networks_that_grow():
         again = morphisms.build(dict(point))
         assert again.state_dict().keys() == grown.state_dict().keys()
         assert all(a.shape == b.shape for a, b in zip(grown.parameters(), again.parameters(), strict=True))
+    stuck = mn.transform.Morphisms(nn.Linear(3, 2), example=torch.randn(2, 3), kinds=["widen_2", "skip"])
+    assert stuck.build({"morphism_0": "skip@0", "morphism_1": "widen_2@7", "morphism_2": "stop"}).weight.shape == (2, 3)
     # A child goes on from its parent's weights.
     parent = {"morphism_0": "widen_2@0", "morphism_1": "stop"}
     trained = morphisms.build(parent)

@@ -75,7 +75,9 @@ def test_shared_widths_vary_together():
 
 def test_shared_decisions_must_be_alike():
     net = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 5, padding=0))
-    with pytest.raises(mn.RuleError, match=r"'1' is to share the decision 'k', which is one of \(3, 5, 7\); here it would"):
+    with pytest.raises(
+        mn.RuleError, match=r"'1' is to share the decision 'k', which is one of \(3, 5, 7\); here it would"
+    ):
         mn.rewrite(net, [mn.rules.kernel_size(3, 5, 7).named(lambda path, _: "k")], example=x)
 
 

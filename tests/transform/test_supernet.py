@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -234,15 +235,51 @@ def test_report():
     report = mn.rewrite(net, rules, example=X).report()
     assert str(report) == (
         "0  Conv2d  searchable  op: original, conv_1x1\n"
+        "0  Conv2d  fused       merged into one kernel: original, conv_1x1\n"
         "0  Conv2d  searchable  kernel size: 1, 3 (while 0.op is original)\n"
         "2  Conv2d  fixed       kernel_size: it is 1x1; name it by where= to open it\n"
         "3  Conv2d  fixed       kernel_size: its kernel [1, 3] is not square\n"
-        "2 decisions, 3 points"
+        "2 decisions, 3 points\n"
+        "params             304 to 496\n"
+        f"macs               {report.bounds['macs'][0]:,} to {report.bounds['macs'][1]:,}\n"
+        f"activation_bytes   {report.bounds['activation_bytes'][0]:,} (every point)"
     )
-    html = report._repr_html_()
-    assert html.startswith("<table><caption>3 points</caption>")
-    assert html.count("<tr>") == 5
-    assert "<td>kernel size: 1, 3 (while 0.op is original)</td>" in html
+
+
+def test_the_report_is_drawn():
+    net = nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)), nn.Conv2d(8, 8, 1))
+    report = mn.rewrite(net, [mn.rules.kernel_size(1, 3), mn.rules.width(0.5, 1.0)], example=X).report()
+    picture = ElementTree.fromstring(report.svg())
+    ns = "{http://www.w3.org/2000/svg}"
+    tooltips = {group.find(f"{ns}title").text: group.find(f"{ns}rect") for group in picture.iter(f"{ns}g")}
+    assert len(tooltips) == 5  # every module, and what holds them
+    first = next(text for text in tooltips if text.startswith("0.0 (Conv2d)"))
+    assert "searchable, kernel size: 1, 3" in first
+    colours = {text.split()[0]: rect.get("fill") for text, rect in tooltips.items()}
+    assert colours["0.0"] == "#cfe8fc"  # searchable
+    assert colours["0.1"] == "#d8f5dd"  # coupled
+    assert any(text.startswith("1 (Conv2d)\nfixed, ") or "coupled" in text for text in tooltips)
+    boxes = {
+        text.split()[0]: [float(rect.get(k)) for k in ("x", "y", "width", "height")] for text, rect in tooltips.items()
+    }
+    x, y, width, height = boxes["the"]
+    for bx, by, bw, bh in boxes.values():
+        assert x <= bx
+        assert y <= by
+        assert bx + bw <= x + width + 1e-6
+        assert by + bh <= y + height + 1e-6
+    assert report.svg() in report._repr_html_()
+    assert "<script" not in report._repr_html_()
+
+
+def test_the_report_as_a_table_of_rich():
+    console = pytest.importorskip("rich.console")
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+    report = mn.rewrite(net, [mn.rules.kernel_size(1, 3)], example=X).report()
+    out = console.Console(width=100, file=io.StringIO())
+    out.print(report)
+    assert "kernel size: 1, 3" in out.file.getvalue()
+    assert "1 decision, 2 points" in out.file.getvalue()
 
 
 def test_repr_names_space_and_active_choices():

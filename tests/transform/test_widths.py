@@ -264,12 +264,12 @@ def test_expansion_is_a_multiple_of_what_the_block_is_given():
     assert supernet.space["0.up.expansion"].choices == (12, 24)
 
 
-def test_candidates_fix_the_width_around_them():
+def test_an_identity_among_the_candidates_couples_the_widths_around_it():
     net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 4, 1))
     rules = [mn.rules.replace(nn.Conv2d, ["original", "identity"], where="1"), mn.rules.width(0.5, 1.0)]
     supernet = mn.rewrite(net, [*rules, mn.rules.kernel_size(3, 5)], example=IMAGE)
-    reasons = {row[0]: row[3] for row in supernet.report().rows if row[2] == "fixed"}
-    assert reasons["0"] == "width: the candidate ops of '1' have a fixed width"
+    coupled = {row[0]: row[3] for row in supernet.report().rows if row[2] == "coupled"}
+    assert "0.width" in coupled["1"]
 
 
 @pytest.mark.parametrize(
@@ -281,8 +281,8 @@ def test_candidates_fix_the_width_around_them():
             "width is given (0.5, 32), floats and ints; expected only shares (0.5, 1.0) or only channels (32, 64)",
         ),
         (
-            lambda: mn.rules.width(0.5, 1.5),
-            "width is given the shares (0.5, 1.5); expected more than 0 and at most 1.0",
+            lambda: mn.rules.width(0.5, 9.0),
+            "width is given the shares (0.5, 9.0); expected more than 0 and at most 8.0",
         ),
         (lambda: mn.rules.width(0.5, divisor=0), "width is given divisor=0; expected an integer of 1 or more"),
         (lambda: mn.rules.depth(0), "depth is given min=0; expected an integer of 1 or more"),

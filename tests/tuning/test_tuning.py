@@ -64,7 +64,9 @@ def test_parameters(text, kind):
     assert decision.kind == kind
 
 
-@pytest.mark.parametrize("text", ["lr", "lr=logg(1,2)", "lr=log(1)", "lr=log(0,1)", "n=int(1,2,3,4)", "n=int(a,b)", "lr=real(2,1)"])
+@pytest.mark.parametrize(
+    "text", ["lr", "lr=logg(1,2)", "lr=log(1)", "lr=log(0,1)", "n=int(1,2,3,4)", "n=int(a,b)", "lr=real(2,1)"]
+)
 def test_wrong_parameters(text):
     with pytest.raises(mn.SpaceError, match=r"expected (NAME=KIND\(…\) with )?one of log\(low,high\)"):
         parse_parameter(text)
@@ -109,8 +111,12 @@ def test_a_script_is_run_and_its_last_line_counts(script, tmp_path):
     assert "starting" in log
     assert Script(script, ["accuracy"]).evaluate([Trial("raise")]) == [mn.Failed("ended with 1: ValueError: bad luck")]
     (silent,) = Script(script, ["accuracy"]).evaluate([Trial("silent")])
-    assert silent.reason.startswith('printed no line of JSON with accuracy, such as {"accuracy": 0.9}; its last: starting')
-    assert Script(script, ["accuracy"], timeout_s=0.5).evaluate([Trial("slow")]) == [mn.Failed("took longer than 0.5 s")]
+    assert silent.reason.startswith(
+        'printed no line of JSON with accuracy, such as {"accuracy": 0.9}; its last: starting'
+    )
+    assert Script(script, ["accuracy"], timeout_s=0.5).evaluate([Trial("slow")]) == [
+        mn.Failed("took longer than 0.5 s")
+    ]
     with pytest.raises(mn.EvaluationError, match="there is no script 'nothing.py'"):
         Script("nothing.py", ["accuracy"])
     with pytest.raises(mn.EvaluationError, match="template is '--lr'"):
@@ -119,7 +125,9 @@ def test_a_script_is_run_and_its_last_line_counts(script, tmp_path):
 
 def test_a_script_reports_steps_and_is_ended_when_its_trial_is_pruned(tmp_path):
     path = tmp_path / "steps.py"
-    path.write_text("import modularnas as mn, time\nfor i in range(100):\n    mn.report(step=i, accuracy=i)\n    time.sleep(0.05)\n")
+    path.write_text(
+        "import modularnas as mn, time\nfor i in range(100):\n    mn.report(step=i, accuracy=i)\n    time.sleep(0.05)\n"
+    )
 
     class Pruned(Trial):
         reports = ()
@@ -138,7 +146,18 @@ def test_a_script_reports_steps_and_is_ended_when_its_trial_is_pruned(tmp_path):
 
 def test_the_command_line_tunes_a_script(script, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = ["tune", "train.py", "--param", "lr=real(0,1)", "--trials", "3", "--algorithm", "random", "--out", "out"]
+    arguments = [
+        "tune",
+        "train.py",
+        "--param",
+        "lr=real(0,1)",
+        "--trials",
+        "3",
+        "--algorithm",
+        "random",
+        "--out",
+        "out",
+    ]
     assert main([*arguments, "--json", "--", "--scale", "3"]) == 0
     best = json.loads(capsys.readouterr().out)
     assert best["trials"] == 3
@@ -160,10 +179,37 @@ def test_the_command_line_tunes_a_function_and_searches_a_file(tmp_path, capsys,
         "space = mn.SearchSpace({'a': mn.integer(1, 9), 'b': mn.integer(1, 9)})\n"
         "def g(point): return {'accuracy': point['a'], 'cost': point['a'] * point['b']}\n"
     )
-    assert main(["tune", "mine.py:f", "--param", "lr=real(0,1)", "--param", "n=int(1,3)", "--trials", "8", "--json"]) == 0
+    assert (
+        main(["tune", "mine.py:f", "--param", "lr=real(0,1)", "--param", "n=int(1,3)", "--trials", "8", "--json"]) == 0
+    )
     assert json.loads(capsys.readouterr().out)["best"][0]["values"]["accuracy"] <= 3
-    command = ["search", "mine.py:g", "--space", "mine.py:space", "--objective", "accuracy=max", "--trials", "60", "--json"]
-    assert main([*command, "--constraint", "cost<=4", "--storage", "s/run.db", "--set", "population=10", "--set", "sample=4"]) == 0
+    command = [
+        "search",
+        "mine.py:g",
+        "--space",
+        "mine.py:space",
+        "--objective",
+        "accuracy=max",
+        "--trials",
+        "60",
+        "--json",
+    ]
+    assert (
+        main(
+            [
+                *command,
+                "--constraint",
+                "cost<=4",
+                "--storage",
+                "s/run.db",
+                "--set",
+                "population=10",
+                "--set",
+                "sample=4",
+            ]
+        )
+        == 0
+    )
     (best, *_) = json.loads(capsys.readouterr().out)
     assert best["values"]["cost"] <= 4
     assert main(["search", "mine.py:g", "--space", "mine.py:f"]) == 1
@@ -173,5 +219,8 @@ def test_the_command_line_tunes_a_function_and_searches_a_file(tmp_path, capsys,
 def test_a_metric_is_printed_as_json(capsys):
     mn.report(accuracy=0.5)
     mn.report(2, loss=1)
-    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [{"accuracy": 0.5}, {"step": 2, "loss": 1.0}]
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {"accuracy": 0.5},
+        {"step": 2, "loss": 1.0},
+    ]
     assert sys.executable

@@ -1,4 +1,4 @@
-"""The user's own model for spoken words, as it was before any search: torchvision's ResNet-34, narrow, on spectrograms."""
+"""The user's own model for spoken words, as it was before any search: torchvision's ResNet-34 on spectrograms."""
 
 import torch
 from torch import nn

@@ -32,6 +32,7 @@ from modularnas.automatic.wrapping import (
     pick_algorithm,
 )
 from modularnas.errors import PipelineError
+from modularnas.evaluate.candidate import Candidate
 from modularnas.pipeline import Pipeline, Stage
 from modularnas.pipeline.near import near
 from modularnas.search import create
@@ -176,7 +177,7 @@ def _train_supernet(
     hook.remove()
     supernet.sampling(None)
     started_s = time.monotonic()
-    _evaluator(supernet, score, metric, seen.batches).evaluate([_Sample(supernet.space.sample(seed=seed))])
+    _evaluator(supernet, score, metric, seen.batches).evaluate([Candidate(0, supernet.space.sample(seed=seed))])
     score_s = time.monotonic() - started_s
     trained = {"weights": _to_cpu(supernet.state_dict()), "batches": seen.batches}
     return {**trained, "train_s": train_s, "score_s": score_s}
@@ -246,14 +247,6 @@ def _score(net: nn.Module, score: Any, metric: str) -> dict[str, float]:
 def _evaluator(supernet: Supernet, score: Any, metric: str, batches: Any) -> evaluate.SharedWeights:
     policy = norm_policy(supernet, batches)
     return evaluate.SharedWeights(supernet.eval(), score, metric=metric, batch_norm=policy, calibration=batches)
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """A point in the place of a trial."""
-
-    point: Any
-    number: int = -1
 
 
 def _to_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

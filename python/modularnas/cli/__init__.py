@@ -23,13 +23,14 @@ from modularnas.cli import (
     run,
     search,
     show,
+    spaces,
     tune,
 )
 from modularnas.errors import ModularNASError
 
 __all__ = ["main", "parser"]
 
-_COMMANDS = (demo, run, tune, search, show, report, repair, export, algorithms, ops, benchmark, completion)
+_COMMANDS = (demo, run, tune, search, show, report, repair, export, algorithms, ops, spaces, benchmark, completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

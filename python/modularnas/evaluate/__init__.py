@@ -21,6 +21,7 @@ from modularnas.evaluate.encoding import cell_edges
 from modularnas.evaluate.energy import Energy
 from modularnas.evaluate.function import Function
 from modularnas.evaluate.inheriting import Inheriting
+from modularnas.evaluate.interleaved import Interleaved
 from modularnas.evaluate.joined import Joined
 from modularnas.evaluate.latency import Latency, Throughput, Timing, measure_latency
 from modularnas.evaluate.latency_table import LatencyTable
@@ -45,6 +46,7 @@ __all__ = [
     "Ensemble",
     "Function",
     "Inheriting",
+    "Interleaved",
     "Joined",
     "Latency",
     "LatencyTable",

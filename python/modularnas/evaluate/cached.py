@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+from modularnas.outcome import Failed, Pruned
+
 __all__ = ["Cached"]
 
 
@@ -39,10 +41,12 @@ class Cached:
     def evaluate(self, trials: Sequence[Any]) -> list[Any]:
         """The outcome of each trial, in the same order."""
         keys = [(self.canonical(trial.point), trial.fidelity) for trial in trials]
-        new = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in self._known}
+        new: dict[Hashable, Any] = {}
+        for key, trial in zip(keys, trials, strict=True):
+            if key not in self._known:
+                new.setdefault(key, trial)
         outcomes = dict(zip(new, self.evaluator.evaluate(list(new.values())) if new else [], strict=True))
-        self._known.update(
-            {key: outcome for key, outcome in outcomes.items() if isinstance(outcome, (Mapping, float, int))}
-        )
+        kept = {key: outcome for key, outcome in outcomes.items() if not isinstance(outcome, (Failed, Pruned))}
+        self._known.update(kept)
         found = [self._known.get(key, outcomes.get(key)) for key in keys]
         return [dict(outcome) if isinstance(outcome, Mapping) else outcome for outcome in found]

@@ -22,10 +22,10 @@ from modularnas.errors import EvaluationError
 from modularnas.evaluate.candidate import Source, network_of
 from modularnas.evaluate.values import values_of
 
-__all__ = ["Latency", "Throughput", "Timing", "measure_latency", "threads", "time_calls"]
+__all__ = ["CLOCKS", "Latency", "Throughput", "Timing", "measure_latency", "threads", "time_calls"]
 
 Clock = Literal["wall", "cpu"]
-_CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.thread_time}
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.thread_time}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def time_calls(
     """
     if repeats < 1 or warmup < 0:
         raise EvaluationError(f"repeats is {repeats} and warmup {warmup}; expected 1 or more, and 0 or more")
-    if clock not in _CLOCKS:
+    if clock not in CLOCKS:
         raise EvaluationError(f"clock is {clock!r}; expected 'wall' or 'cpu'")
     if clock == "cpu" and (device.type != "cpu" or torch.get_num_threads() != 1):
         raise EvaluationError(
@@ -96,7 +96,7 @@ def time_calls(
         torch.cuda.synchronize(device)
         times = [first.elapsed_time(last) for first, last in pairs]
     else:
-        now, times = _CLOCKS[clock], []
+        now, times = CLOCKS[clock], []
         for _ in range(repeats):
             start = now()
             call()

@@ -1,7 +1,7 @@
 """A latency table: what every candidate of a space will take, from the latencies of its parts.
 
-One table entry is one layer at one setting, timed alone on the user's machine; a network is the sum of its layers
-(Cai et al. 2018, ProxylessNAS, arXiv 1812.00332, section 3.3; Cai et al. 2019, Once-for-All, arXiv 1908.09791,
+One table entry is one layer at one setting, timed in a network on the user's machine; a network is the sum of its
+layers (Cai et al. 2018, ProxylessNAS, arXiv 1812.00332, section 3.3; Cai et al. 2019, Once-for-All, arXiv 1908.09791,
 section 3.4). Sums of parts are off by what happens between layers, so some whole networks are measured too: a line
 corrects the sum and the number of layers, and a Gaussian process on the logarithm of what is left corrects the rest
 and gives the error bar.
@@ -31,7 +31,7 @@ from torch.utils._pytree import tree_map_only
 from modularnas import _core
 from modularnas.errors import EvaluationError
 from modularnas.evaluate.candidate import Source, network_of
-from modularnas.evaluate.latency import Clock, measure_latency, threads, time_calls
+from modularnas.evaluate.latency import CLOCKS, Clock, measure_latency, threads
 
 __all__ = ["LatencyTable"]
 
@@ -39,8 +39,12 @@ _Floats = NDArray[np.float64]
 _FORMAT = 1
 #: The attribute by which a layer of a derived network says which one of the supernet's it is.
 _TAG = "_latency_layer"
-_RIDGE = 1e-2
+_RIDGE = 1e-3
+_PENALTIES = (0.01, 0.1, 1.0, 10.0)
+_ROUNDS = 8
+_ROUNDS_OF_TIMING = 3
 _LEAST_MS = 1e-6
+_OUTLIER = 4.0
 
 
 class LatencyTable:
@@ -83,6 +87,9 @@ class LatencyTable:
         else:
             self._base = self._per_choice(points)
         left = np.log(self._latencies_ms / self._base(points))
+        middle = np.median(left)
+        limit = _OUTLIER * 1.4826 * np.median(np.abs(left - middle))  # a run that was disturbed teaches nothing
+        left = np.clip(left, middle - limit, middle + limit)
         columns = _core.encoded_columns(space)
         self._rest = _core.fit_surrogate("gp", space.encode(points), columns, left, False, 0)
 
@@ -95,7 +102,7 @@ class LatencyTable:
         *,
         space: _core.SearchSpace | None = None,
         repeats: int = 30,
-        warmup: int = 3,
+        warmup: int = 5,
         n_threads: int | None = 1,
         clock: Clock = "wall",
         n_networks: int = 32,
@@ -145,10 +152,12 @@ class LatencyTable:
                 sums[decisions] = (ms, count)
             for decisions, entry in sums.items():
                 tables.setdefault(decisions, {})[tuple(codes[d] for d in decisions)] = entry
-        settings: Any = {"repeats": repeats, "warmup": warmup, "n_threads": n_threads, "clock": clock}
+        share = -(-repeats // _ROUNDS_OF_TIMING)
+        settings: Any = {"repeats": share, "warmup": warmup, "n_threads": n_threads, "clock": clock}
         measured = list(dict.fromkeys(space.samples(4 * n_networks, seed=seed + 2)))[:n_networks]
-        latencies = [measure_latency(build(point), x, device=device, **settings).median_ms for point in measured]
-        return cls(space, list(tables.items()), space.indices(measured), np.array(latencies), str(where))
+        nets = [build(point) for point in measured]
+        latencies = _least_disturbed(lambda net: measure_latency(net, x, device=device, **settings).median_ms, nets)
+        return cls(space, list(tables.items()), space.indices(measured), latencies, str(where))
 
     @classmethod
     def fit(
@@ -243,9 +252,11 @@ class LatencyTable:
             raise EvaluationError(f"this is no latency table of LatencyTable.to_json ({error!r})") from error
 
     def _corrected_sum(self, points: Sequence[Any]) -> Callable[[Sequence[Any]], _Floats]:
-        """A line through sums of entries and numbers of layers, least squares of relative errors."""
+        """A line through sums of entries and numbers of layers, by Huber's loss of relative errors."""
         design = self._sums(points)
-        weights = np.linalg.lstsq(design / self._latencies_ms[:, None], np.ones(len(points)), rcond=1e-6)[0]
+        relative = design / self._latencies_ms[:, None]
+        tiny = 1e-6 * np.square(relative).mean(0) + 1e-12
+        weights, _ = _robust_ridge(relative, np.ones(len(points)), tiny)
         return lambda asked: np.maximum(self._sums(asked) @ weights, _LEAST_MS)
 
     def _sums(self, points: Sequence[Any]) -> _Floats:
@@ -257,25 +268,46 @@ class LatencyTable:
         return rows
 
     def _per_choice(self, points: Sequence[Any]) -> Callable[[Sequence[Any]], _Floats]:
-        """Ridge regression on the encoding, of the latency or its logarithm: the better one on networks left out."""
-        x = self._encoded(points)
-        gram = x.T @ x + _RIDGE * np.eye(x.shape[1])
-        hat = (x * np.linalg.solve(gram, x.T).T).sum(1)
+        """Robust ridge regression of the latency or its logarithm: what predicts networks left out best."""
+        x, y = self._design(points), self._latencies_ms
+        free = np.zeros(x.shape[1])
+        free[-self.space.encode(points[:1]).shape[1] :] = 1.0  # a choice's own part is shrunk, what it shares is not
         fits = []
         for forward, back in ((np.asarray, np.asarray), (np.log, np.exp)):
-            y = forward(self._latencies_ms)
-            weights = np.linalg.solve(gram, x.T @ y)
-            # Allen 1974, PRESS: the error of a row that was left out is its error over 1 - its leverage.
-            left_out = y - (y - x @ weights) / np.maximum(1 - hat, 1e-6)
-            relative = np.abs(np.maximum(back(left_out), _LEAST_MS) / self._latencies_ms - 1)
-            fits.append((float(np.median(relative)), weights, back))
+            for penalty in _PENALTIES:
+                weights, left_out = _robust_ridge(x, forward(y), _RIDGE + penalty * free)
+                error = np.abs(np.maximum(back(left_out), _LEAST_MS) / y - 1)
+                fits.append((float(np.minimum(error, 1.0).mean()), weights, back))
         _, weights, back = min(fits, key=lambda fit: fit[0])
-        least = self._latencies_ms.min() / 10
-        return lambda asked: np.maximum(back(self._encoded(asked) @ weights), least)
+        least = y.min() / 10
+        return lambda asked: np.maximum(back(self._design(asked) @ weights), least)
 
-    def _encoded(self, points: Sequence[Any]) -> _Floats:
+    def _design(self, points: Sequence[Any]) -> _Floats:
+        """A constant, what decisions with the same choices share, and the encoding."""
         rows = self.space.encode(list(points))
-        return np.concatenate([np.ones((len(rows), 1)), rows], 1)
+        alike: dict[Any, Any] = {}
+        for decision, (start, stop, _) in zip(self.space.decisions, _core.encoded_columns(self.space), strict=True):
+            kind = (decision.kind, decision.choices, decision.low, decision.high)
+            alike[kind] = alike.get(kind, 0) + rows[:, start:stop]
+        return np.concatenate([np.ones((len(rows), 1)), *alike.values(), rows], 1)
+
+
+def _robust_ridge(x: _Floats, y: _Floats, penalty: _Floats) -> tuple[_Floats, _Floats]:
+    """Ridge weights by Huber's loss (Huber 1964; iteratively reweighted), and for each row its value when left out.
+
+    Of a row that is left out the error is its error over 1 less its leverage (Allen 1974, PRESS).
+    """
+    trust = np.ones(len(y))
+    for _ in range(_ROUNDS):
+        weighted = x * trust[:, None]
+        gram = weighted.T @ x + np.diag(penalty)
+        weights = np.linalg.solve(gram, weighted.T @ y)
+        rest = y - x @ weights
+        leverage = (weighted * np.linalg.solve(gram, x.T).T).sum(1)
+        left_out = rest / np.maximum(1 - leverage, 1e-3)
+        scale = 1.4826 * np.median(np.abs(left_out)) + 1e-12
+        trust = np.minimum(1.0, 1.345 * scale / np.maximum(np.abs(left_out), 1e-12))
+    return weights, y - left_out
 
 
 def _entry(entries: Mapping[tuple[int, ...], tuple[float, int]], codes: tuple[int, ...]) -> tuple[float, float]:
@@ -306,7 +338,7 @@ class _tagged:
 class _Layers:
     """The layers of networks: at which settings they were seen, and how long each setting takes.
 
-    A setting is a layer's class, its description and the shapes of its inputs; one layer of each setting is kept.
+    A setting is a layer's class, its description and the shapes of its inputs.
     """
 
     def __init__(self, build: Callable[[Any], nn.Module], x: Any, device: torch.device) -> None:
@@ -314,32 +346,23 @@ class _Layers:
         self.device = device
         self.x = tree_map_only(Tensor, lambda tensor: tensor.to(device), x if isinstance(x, tuple) else (x,))
         self.seen: dict[Any, dict[str, str]] = {}  # by point: layer to setting
-        self.examples: dict[str, tuple[nn.Module, tuple[Any, ...]]] = {}
 
     def look(self, point: Any) -> dict[str, str]:
         """The setting of each layer of a point's network."""
         if point not in self.seen:
-            found: dict[str, str] = {}
+            self.seen[point] = found = {}
             net = self.build(point).to(self.device).eval()
 
-            def keep(name: str) -> Callable[[nn.Module, Any], None]:
-                def note(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-                    tag = layer.__dict__.get(_TAG, name)
-                    while tag in found:  # a layer that runs again
-                        tag += "'"
-                    shapes = [tuple(one.shape) if isinstance(one, Tensor) else one for one in inputs]
-                    found[tag] = setting = f"{layer!r}{shapes}"
-                    self.examples.setdefault(setting, (layer, inputs))
+            def note(name: str, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+                tag = layer.__dict__.get(_TAG, name)
+                while tag in found:  # a layer that runs again
+                    tag += "'"
+                shapes = [tuple(one.shape) if isinstance(one, Tensor) else one for one in inputs]
+                found[tag] = f"{layer!r}{shapes}"
 
-                return note
-
-            for name, layer in net.named_modules():
-                if not list(layer.children()) and not isinstance(layer, nn.Identity):
-                    layer.register_forward_pre_hook(keep(name))
+            for name, layer in _leaves(net):
+                layer.register_forward_pre_hook(partial(note, name))
             net(*self.x)
-            for layer in net.modules():
-                layer._forward_pre_hooks.clear()
-            self.seen[point] = found
         return self.seen[point]
 
     def dependencies(self, space: _core.SearchSpace, bases: Sequence[Any]) -> dict[str, tuple[int, ...]]:
@@ -350,9 +373,9 @@ class _Layers:
             codes = space.indices([base])[0].tolist()
             for other in space.neighbours(base):
                 there = self.look(other)
-                changed = {
-                    d for d, (a, b) in enumerate(zip(codes, space.indices([other])[0].tolist(), strict=True)) if a != b
-                }
+                # What only became active or inactive follows from another decision, which did change.
+                pairs = enumerate(zip(codes, space.indices([other])[0].tolist(), strict=True))
+                changed = {d for d, (one, two) in pairs if one != two and min(one, two) >= 0}
                 for layer in here.keys() | there.keys():
                     known = depends.setdefault(layer, set())
                     if here.get(layer) != there.get(layer):
@@ -360,9 +383,57 @@ class _Layers:
         return {layer: tuple(sorted(decisions)) for layer, decisions in sorted(depends.items())}
 
     def times(self, *, repeats: int, warmup: int, clock: Clock) -> dict[str, float]:
-        """The median milliseconds of every setting that was seen."""
-        found = {}
-        for setting, (layer, inputs) in self.examples.items():
-            call = partial(layer, *inputs)
-            found[setting] = time_calls(call, self.device, repeats=repeats, warmup=warmup, clock=clock).median_ms
-        return found
+        """The median milliseconds of every setting that was seen.
+
+        Layers are timed where they stand: alone, a layer finds its input in the cache and its output's memory at hand.
+        Few networks have all settings between them; each next one has most of those that are missing.
+        """
+        missing = {setting for found in self.seen.values() for setting in found.values()}
+        samples: dict[str, list[float]] = {setting: [] for setting in sorted(missing)}
+        while missing:
+            point = max(self.seen, key=lambda one: len(missing.intersection(self.seen[one].values())))
+            missing -= set(self.seen[point].values())
+            self._time(point, samples, repeats=repeats, warmup=warmup, clock=clock)
+        return {setting: float(np.median(found)) for setting, found in samples.items()}
+
+    def _time(self, point: Any, samples: dict[str, list[float]], *, repeats: int, warmup: int, clock: Clock) -> None:
+        """Adds what each layer of a point's network takes, in milliseconds."""
+        net = self.build(point).to(self.device).eval()
+        settings = list(self.seen[point].values())  # in the order of the calls
+        starts: list[float] = []
+        laps: list[float] = []
+
+        def now() -> float:
+            if self.device.type != "cpu":
+                torch.accelerator.synchronize(self.device)
+            return CLOCKS[clock]()
+
+        def start(layer: nn.Module, inputs: Any) -> None:
+            starts.append(now())
+
+        def stop(layer: nn.Module, inputs: Any, output: Any) -> None:
+            laps.append(now() - starts.pop())
+
+        for _, layer in _leaves(net):
+            layer.register_forward_pre_hook(start)
+            layer.register_forward_hook(stop)
+        for lap in range(warmup + repeats):
+            laps.clear()
+            net(*self.x)
+            if lap >= warmup:
+                for setting, seconds in zip(settings, laps, strict=True):
+                    samples[setting].append(seconds * 1e3)
+
+
+def _leaves(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The layers without layers inside, but for identities, which stand where a block was left out."""
+    layers = net.named_modules()
+    return [
+        (name, layer) for name, layer in layers if not list(layer.children()) and not isinstance(layer, nn.Identity)
+    ]
+
+
+def _least_disturbed(measure: Callable[[Any], float], things: Sequence[Any]) -> _Floats:
+    """Measures things in turns, round after round, and keeps the least of each: a slow minute harms no thing alone."""
+    rounds = np.array([[measure(thing) for thing in things] for _ in range(_ROUNDS_OF_TIMING)])
+    return np.asarray(rounds.min(0))

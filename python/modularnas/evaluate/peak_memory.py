@@ -108,7 +108,7 @@ def measure_peak_memory(net: nn.Module, x: Any, *, device: str | torch.device = 
         _step(own, inputs, training)
         torch.cuda.synchronize(where)
         return torch.cuda.max_memory_allocated(where)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiled:
         _step(own, inputs, training)
     changes = [event.nbytes() for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
     live = peak = 0

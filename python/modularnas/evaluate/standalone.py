@@ -139,6 +139,8 @@ class Standalone:
         if self.fit is None:
             return net
         amounts = {name: _amount(amount, trial.fidelity, before) for name, amount in self.fidelity.items()}
+        if 0 in amounts.values():
+            return net  # it descends from one that trained as much
         extras = {"trial": trial, "checkpoint": checkpoint}
         shapes, weights = _shapes(net), [tensor.detach().clone() for tensor in net.state_dict().values()]
         result = self.fit(net.train(), **amounts, **{name: extras[name] for name in self._extras})

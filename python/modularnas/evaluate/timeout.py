@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,14 +53,14 @@ class Timeout:
         return [self._evaluate(trial) for trial in trials]
 
     def _evaluate(self, trial: Any) -> Any:
-        lock, ended, late = threading.Lock(), threading.Event(), threading.Event()
+        lock, ended = threading.Lock(), threading.Event()
         thread = ctypes.c_ulong(threading.get_ident())
+        raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
         def interrupt() -> None:
             with lock:
                 if not ended.is_set():
-                    late.set()
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_Late))
+                    raise_in(thread, ctypes.py_object(_Late))
 
         timer = threading.Timer(self.seconds, interrupt)
         timer.daemon = True
@@ -72,8 +71,7 @@ class Timeout:
             finally:
                 with lock:
                     ended.set()
+                    raise_in(thread, None)  # what is under way must not arrive in another's code
                 timer.cancel()
-                while late.is_set():  # it is under way to this thread, and must not arrive in another's code
-                    time.sleep(0.001)
         except _Late:
             return Failed(f"trial {trial.number}: took longer than {self.seconds} s")

@@ -1,14 +1,16 @@
 """What runs in a supernet in the place of the user's modules.
 
-`mixed`: a choice of ops; `elastic`: sliced weights; `skippable`: a block that may be left out; `chosen`: a list of
-which some modules stay; `relax/`: how several choices are weighed at once; `masked`: all of it in one shape for all
-points; `private_norm`: statistics for every choice; `skip`: a connection past a module.
+`mixed`: a choice of ops; `elastic`: sliced weights; `attention`: torch's with some of its heads; `skippable`: a block
+that may be left out; `chosen`: a list of which some modules stay; `relax/`: how several choices are weighed at once;
+`masked`: all of it in one shape for all points; `private_norm`: statistics for every choice; `skip`: a connection past
+a module.
 The room knows torch alone. A module here has one attribute that says which choice is active and changes nothing else
 in the network around it.
 """
 
+from modularnas.nn.attention import FewerHeads
 from modularnas.nn.chosen import Chosen
-from modularnas.nn.elastic import Cut, Elastic, elastic, follow, restore
+from modularnas.nn.elastic import Cut, Diagonal, Elastic, Setting, elastic, follow, restore
 from modularnas.nn.masked import MaskedMixedOp, MaskedNorm, MaskedSkippable
 from modularnas.nn.mixed import MixedOp, Paths
 from modularnas.nn.private_norm import privatise, publish, select
@@ -20,13 +22,16 @@ __all__ = [
     "RELAXATIONS",
     "Chosen",
     "Cut",
+    "Diagonal",
     "Elastic",
+    "FewerHeads",
     "MaskedMixedOp",
     "MaskedNorm",
     "MaskedSkippable",
     "MixedOp",
     "Paths",
     "Relaxation",
+    "Setting",
     "Skip",
     "Skippable",
     "elastic",

@@ -21,9 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-__all__ = ["Cut", "Elastic", "elastic", "follow", "restore"]
+from modularnas.nn.attention import FewerHeads
+
+__all__ = ["Cut", "Diagonal", "Elastic", "Setting", "elastic", "follow", "restore"]
 
 Range = tuple[int, int]
+
+#: A decision, and attributes of a module at each of its codes.
+Setting = tuple[int, Sequence[dict[str, Any]]]
 
 
 class Cut:
@@ -56,18 +61,54 @@ class Cut:
         return ranges
 
 
+class Diagonal:
+    """The kernel of a convolution with several numbers of groups: the blocks on the diagonal of that of the fewest.
+
+    Args:
+        name: the parameter's name in its module.
+        decision: the decision.
+        groups: the number of groups at each code.
+        given: the number while the decision is inactive.
+    """
+
+    def __init__(self, name: str, decision: int, groups: Sequence[int], given: int) -> None:
+        self.name = name
+        self.decision = decision
+        self.groups = tuple(groups)
+        self.given = given
+        self.fewest = min(given, *groups)
+
+    def parts(self, codes: Sequence[int]) -> int:
+        """Into how many groups each group of the shared kernel is divided."""
+        code = codes[self.decision]
+        return (self.groups[code] if code >= 0 else self.given) // self.fewest
+
+    def of(self, kernel: Tensor, parts: int) -> Tensor:
+        """The blocks: `(outputs, inputs, …)` to `(outputs, inputs / parts, …)`; a view where that is one."""
+        if parts == 1:
+            return kernel
+        outside, inside, *window = kernel.shape
+        blocks = kernel.reshape(self.fewest, parts, outside // (self.fewest * parts), parts, inside // parts, *window)
+        # (groups, outputs, inputs, …, parts)
+        return blocks.diagonal(0, 1, 3).movedim(-1, 1).reshape(outside, inside // parts, *window)
+
+
 class Elastic:
     """What every elastic module has; mixed into a subclass of the module's own class.
 
     Attributes:
         given_class: the class that the module had.
         cuts: what is cut of which parameter.
-        decisions: the decisions that they depend on.
+        diagonals: which kernels are divided into blocks, after the cuts.
+        settings: what is set besides the sizes of the parameters.
+        decisions: the decisions that all these depend on.
     """
 
     kind: str = "sliced"
     given_class: type[nn.Module]
     cuts: tuple[Cut, ...]
+    diagonals: tuple[Diagonal, ...]
+    settings: tuple[Setting, ...]
     decisions: tuple[int, ...]
     paddings: tuple[int, Sequence[tuple[int, ...] | None]] | None
 
@@ -109,7 +150,17 @@ class Elastic:
             attributes.update(_kernel(self, sizes["weight"][FIRST_SPATIAL:], paddings[1][codes[paddings[0]]]))
         if self.learned_sizes:
             attributes["_size"] = sizes["weight"][FIRST_SPATIAL]
+        attributes.update(self.set(codes))
+        attributes["_blocks"] = {diagonal.name: diagonal.parts(codes) for diagonal in self.diagonals}
         return parts, attributes
+
+    def set(self, codes: Sequence[int]) -> dict[str, Any]:
+        """The attributes that decisions set."""
+        attributes: dict[str, Any] = {}
+        for decision, by_code in self.settings:
+            if codes[decision] >= 0:
+                attributes.update(by_code[codes[decision]])
+        return attributes
 
     def whole(self, name: str) -> Tensor:
         """A parameter or buffer with everything that is shared."""
@@ -126,6 +177,9 @@ class Elastic:
                 tensor = tensor.narrow(dim, *index)
             else:
                 tensor = tensor.index_select(dim, index.to(tensor.device))
+        for diagonal in self.diagonals:
+            if diagonal.name == name:
+                tensor = diagonal.of(tensor, self.__dict__["_blocks"][name])
         mask = self.__dict__["_masks"].get(name)
         return tensor if mask is None else tensor * mask
 
@@ -176,8 +230,7 @@ class Elastic:
     def __reduce_ex__(self, protocol: Any) -> Any:
         # A mask belongs to one forward, and tensors within a graph cannot be copied.
         state = {name: value for name, value in self.__dict__.items() if name not in ("_known", "_masks")}
-        names = tuple(dict.fromkeys(cut.name for cut in self.cuts))
-        return _rebuild, (self.given_class, names, type(self).kind), state
+        return _rebuild, (self.given_class, _names(self.cuts, self.diagonals), type(self).kind), state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -211,6 +264,16 @@ class _ElasticNorm(Elastic):
         return super().part(name) if copy is None else copy
 
 
+class _ElasticAttention(Elastic):
+    """Torch's attention, which knows no heads that are fewer than its width has room for."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As the given class's, with the active heads."""
+        if self.num_heads == self.__dict__["_given"].get("num_heads", self.num_heads):  # type: ignore[attr-defined]
+            return super().forward(*args, **kwargs)  # type: ignore[misc]
+        return FewerHeads.forward(self, *args, **kwargs)  # type: ignore[arg-type]
+
+
 #: Mixed into the elastic subclass of a module's class, by kind; for norms with running statistics the second.
 KINDS: dict[str, tuple[type[Elastic], type[Elastic]]] = {"sliced": (Elastic, _ElasticNorm)}
 
@@ -223,9 +286,16 @@ def _class(given: type[nn.Module], names: tuple[str, ...], kind: str) -> Any:
         return _CLASSES[given, names, kind]
 
     def part(name: str) -> property:
-        return property(lambda self: self.part(name))
+        def read(self: Any) -> Tensor:
+            # A shard is no place to slice: FSDP reads it outside of forwards, and these see the tensor itself.
+            whole: Tensor = self.whole(name)
+            return whole if hasattr(whole, "device_mesh") else self.part(name)
+
+        return property(read)
 
     base = KINDS[kind][issubclass(given, _NormBase)]
+    if given is nn.MultiheadAttention and base is Elastic:
+        base = _ElasticAttention
     members: dict[str, Any] = {name: part(name) for name in names}
     members.update(base.members(given), given_class=given, kind=kind, __module__=given.__module__)
     made = _CLASSES[given, names, kind] = type(f"Elastic{given.__name__}", (base, given), members)
@@ -241,6 +311,8 @@ def elastic(
     cuts: Sequence[Cut],
     paddings: tuple[int, Sequence[tuple[int, ...] | None]] | None = None,
     kind: str = "sliced",
+    diagonals: Sequence[Diagonal] = (),
+    settings: Sequence[Setting] = (),
 ) -> Elastic:
     """Makes a module elastic in place and returns it.
 
@@ -249,15 +321,26 @@ def elastic(
         cuts: what is cut.
         paddings: of a convolution of elastic kernel size, the decision and the padding at each code.
         kind: `"sliced"`, or `"masked"` (`masked.py`).
+        diagonals: which kernels are divided into blocks.
+        settings: which other attributes decisions set.
     """
     assert not isinstance(module, Elastic)
-    module.__class__ = _class(type(module), tuple(dict.fromkeys(cut.name for cut in cuts)), kind)
-    decisions = tuple(dict.fromkeys(decision for cut in cuts for decision in cut.decisions))
-    given = {name: module.__dict__[name] for name in _ATTRIBUTES if name in module.__dict__}
-    state = {"cuts": tuple(cuts), "decisions": decisions, "paddings": paddings, "_given": given}
-    module.__dict__.update(state, _known={}, _parts={}, _masks={})
+    module.__class__ = _class(type(module), _names(cuts, diagonals), kind)
+    decisions = [decision for cut in cuts for decision in cut.decisions]
+    decisions += [diagonal.decision for diagonal in diagonals] + [decision for decision, _ in settings]
+    names = [*_ATTRIBUTES, *(name for _, by_code in settings for name in by_code[0])]
+    given = {name: module.__dict__[name] for name in names if name in module.__dict__}
+    state = {"cuts": tuple(cuts), "diagonals": tuple(diagonals), "settings": tuple(settings)}
+    blocks = {diagonal.name: diagonal.given // diagonal.fewest for diagonal in diagonals}
+    module.__dict__.update(state, decisions=tuple(dict.fromkeys(decisions)), paddings=paddings, _given=given)
+    module.__dict__.update(_known={}, _parts={}, _masks={}, _blocks=blocks)
     assert isinstance(module, Elastic)
     return module
+
+
+def _names(cuts: Sequence[Cut], diagonals: Sequence[Diagonal]) -> tuple[str, ...]:
+    """The parameters and buffers of which a part may stay."""
+    return tuple(dict.fromkeys([*(cut.name for cut in cuts), *(diagonal.name for diagonal in diagonals)]))
 
 
 def restore(module: nn.Module, codes: Sequence[int] | None = None) -> None:
@@ -270,13 +353,19 @@ def restore(module: nn.Module, codes: Sequence[int] | None = None) -> None:
     assert isinstance(module, Elastic)
     if codes is not None:
         module.__dict__.update(Elastic._prepare(module, codes)[1])
-    given = module.given_class
+    given: type[nn.Module] = module.given_class
+    if given is nn.MultiheadAttention and module.__dict__["num_heads"] != module.__dict__["_given"].get(
+        "num_heads", module.__dict__["num_heads"]
+    ):
+        given = FewerHeads
     for size in module.learned_sizes:
         del module._parameters[_matrix(size)]
     for name in [name for name in module._buffers if name.startswith(MASK)]:
         delattr(module, name)
     for name in (
         "cuts",
+        "diagonals",
+        "settings",
         "decisions",
         "paddings",
         "_given",
@@ -284,6 +373,7 @@ def restore(module: nn.Module, codes: Sequence[int] | None = None) -> None:
         "_parts",
         "_masks",
         "_copies",
+        "_blocks",
         "_learned",
         "_size",
     ):
@@ -306,7 +396,7 @@ def _matrix(size: int) -> str:
 #: Attributes of torch's modules that say a size of theirs.
 _ATTRIBUTES = (
     "in_channels out_channels groups kernel_size padding _reversed_padding_repeated_twice in_features out_features "
-    "num_features num_channels normalized_shape embedding_dim num_parameters"
+    "num_features num_channels normalized_shape embedding_dim num_parameters nx nf"
 ).split()
 
 
@@ -321,7 +411,7 @@ def follow(module: Any, given: Mapping[str, Any], sizes: Mapping[str, Sequence[i
     changed: dict[str, Any] = {}
     weight = sizes.get("weight")
     if isinstance(module, nn.modules.conv._ConvNd) and weight is not None:
-        groups = given["groups"]
+        groups = min([given["groups"], *(diagonal.fewest for diagonal in getattr(module, "diagonals", ()))])
         inner = weight[1]
         if module.transposed:
             grouped = groups > 1
@@ -335,6 +425,8 @@ def follow(module: Any, given: Mapping[str, Any], sizes: Mapping[str, Sequence[i
         changed.update(out_features=weight[0], in_features=weight[1])
     elif isinstance(module, nn.Embedding) and weight is not None:
         changed["embedding_dim"] = weight[1]
+    elif "nf" in given and weight is not None:  # the Conv1D of transformers, a linear layer with its weight transposed
+        changed.update(nx=weight[0], nf=weight[1])
     elif isinstance(module, nn.PReLU) and weight is not None:
         changed["num_parameters"] = weight[0]
     elif isinstance(module, _NormBase) and sizes:

@@ -119,7 +119,7 @@ class _WeightedSum(torch.autograd.Function):
         dtype = functools.reduce(_wider, (y.dtype for y in ys))
         if weights.device.type == "cpu":
             factors: Sequence[Any] = weights.tolist()
-            total = (ys[0] * factors[0]).to(dtype)
+            total: Tensor = (ys[0] * factors[0]).to(dtype)
             for factor, y in zip(factors[1:], ys[1:], strict=True):
                 total.add_(y, alpha=factor)
             return total
@@ -363,7 +363,7 @@ class Fused:
         parts = [_dirac(first, extent) if c.tail is None else _spread(c.tail, extent) for c in chosen]
         kernel: Any = sum(weights[code] * part for code, part in zip(codes, parts, strict=True))
         shifts = [(weights[c], self.candidates[c].tail) for c in codes]
-        biases = [w * conv.bias for w, conv in shifts if conv is not None and conv.bias is not None]  # type: ignore[operator]
+        biases = [w * conv.bias for w, conv in shifts if conv is not None and conv.bias is not None]
         bias: Any = sum(biases) if biases else None
         padding = tuple(p + (e - own) // 2 for p, e, own in zip(first.padding, extent, _extent(first), strict=True))
         convolution = next(f for cls, f in _CONVOLUTIONS.items() if isinstance(first, cls))

@@ -48,6 +48,8 @@ class Masked(Elastic):
             for name in masks:
                 self.register_buffer(name, None, persistent=False)  # type: ignore[attr-defined]
         self._buffers.update(masks)  # type: ignore[attr-defined]
+        # Heads that are left out are masked like other channels; what else is set changes no shape.
+        state.update({name: value for name, value in self.set(codes).items() if isinstance(value, float)})
 
     def _names(self) -> dict[str, list[str]]:
         """The masks of each parameter."""

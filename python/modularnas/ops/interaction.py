@@ -10,8 +10,8 @@ gives, so that any of them fits a branch of a network.
   Chua 2017, arXiv 1708.05027, equation 4).
 - `cross`: the fields as one vector x: x (x w) + b + x (Wang et al. 2017, DCN, arXiv 1708.05123, equation 3, first
   layer).
-- `field_attention`: one layer of self-attention over the fields with a residual, then all of them as one vector (Song et
-  al. 2018, AutoInt, arXiv 1810.11921, equations 5 to 8, one head of the embedding's size; `_h2` for two).
+- `field_attention`: one layer of self-attention over the fields with a residual, then all of them as one vector (Song
+  et al. 2018, AutoInt, arXiv 1810.11921, equations 5 to 8, one head of the embedding's size; `_h2` for two).
 - `mlp`: the fields as one vector; a layer of `_h64` with ReLU, by default as wide as the output.
 """
 

@@ -75,7 +75,7 @@ class _Reader:
         self.path = path
         self.lines: dict[tuple[Any, ...], int] = {}
         data = _load_yaml(path, self.lines)
-        self.data = self._typed((), data, dict, "a mapping with 'stages'")
+        self.data = self._typed((), {} if data is None else data, dict, "a mapping with 'stages'")
         self._keys((), self.data, _TOP)
         for key, value in self.data.items():
             self._typed((key,), value, _TOP[key], f"{_TOP[key].__name__}")
@@ -309,7 +309,7 @@ def _loader() -> Any:
     """PyYAML's safe loader, which reads 1e-3 as a number too."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc, unused-ignore]
         pass
 
     Loader.add_implicit_resolver(

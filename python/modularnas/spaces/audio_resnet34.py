@@ -1,7 +1,8 @@
 """`audio_resnet34`: block variants of a ResNet-34 for spectrograms, ModularNAS' space for voice recognition.
 
-A log-mel spectrogram `(N, 1, mels, frames)` is a picture of one channel. Every block of ResNet-34 (He et al. 2015, arXiv
-1512.03385, table 1) is one of the variants of the basic block (Lin et al., MLSys 2021, section 4.2, which names none of
+A log-mel spectrogram `(N, 1, mels, frames)` is a picture of one channel. Every block of ResNet-34 (He et al. 2015,
+arXiv 1512.03385, table 1) is one of the variants of the basic block (Lin et al., MLSys 2021, section 4.2, which names
+none of
 them): kernel 3 or 5, pre-activation, squeeze and excitation: 4¹⁶ networks. The plain block everywhere is the baseline.
 """
 
@@ -40,7 +41,5 @@ def create(
         blocks: of each stage.
         variants: the candidate blocks.
     """
-    model = resnet.network(
-        lambda slot: slot, blocks, channels, num_classes, image_size, width=channels, in_channels=1
-    )
+    model = resnet.network(lambda slot: slot, blocks, channels, num_classes, image_size, width=channels, in_channels=1)
     return model, [rules.slots(variants)], torch.randn(2, 1, image_size, frames or image_size)

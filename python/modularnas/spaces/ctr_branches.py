@@ -2,7 +2,7 @@
 
 Every field of a row (a category, or a number) has an embedding; several branches each turn all embeddings into a
 vector by one kind of interaction, and two layers on all vectors, plus a linear term of the fields, give the logit of a
-click (Lin et al., MLSys 2021, section 4.3: "multi-branch" with inner product, outer product or MLP in each). Candidates here
+click (Lin et al., MLSys 2021, section 4.3: "multi-branch" with inner product, outer product or MLP in each). Candidates
 are these three and, beyond the paper, a cross layer (DCN), a factorization machine and self-attention over the fields
 (AutoInt): `mn.ops.names("fields")` describes them. `branches=3` with the paper's three gives 3³ networks.
 """
@@ -101,7 +101,9 @@ def create(
         interactions: the candidates.
     """
     if not sizes or n_numbers + len(sizes) < 2:
-        raise SpaceError(f"ctr_branches is given {n_numbers} numbers and {len(sizes)} categories; expected 2 fields or more")
+        raise SpaceError(
+            f"ctr_branches is given {n_numbers} numbers and {len(sizes)} categories; expected 2 fields or more"
+        )
     fields = n_numbers + len(sizes)
     model = ClickNetwork(
         FieldEmbedding(n_numbers, sizes, dim),

@@ -68,8 +68,10 @@ N_KEPT = 2
 
 
 class Genotype(NamedTuple):
-    """A pair of cells in the published notation: (op, input) of two edges for each node, inputs 0 and 1 being the cells
-    before; and which inputs and nodes make the output.
+    """A pair of cells in the published notation.
+
+    For each node (op, input) of two edges, inputs 0 and 1 being the cells before; and which inputs and nodes make the
+    output.
     """
 
     normal: Sequence[tuple[str, int]]
@@ -139,9 +141,7 @@ class Node(nn.Module):
 class Cell(nn.Module):
     """A cell: `(N, c0, H, W)` and `(N, c1, H, W)` to `(N, len(concat) · channels, H, W)`, halved if it reduces."""
 
-    def __init__(
-        self, before: tuple[nn.Module, nn.Module], nodes: Iterable[nn.Module], concat: Sequence[int]
-    ) -> None:
+    def __init__(self, before: tuple[nn.Module, nn.Module], nodes: Iterable[nn.Module], concat: Sequence[int]) -> None:
         super().__init__()
         self.before0, self.before1 = before
         self.nodes = nn.ModuleList(nodes)
@@ -381,12 +381,14 @@ def _stem(stem: str, channels: int) -> nn.ModuleList:
     if stem == "cifar":
         return nn.ModuleList([nn.Sequential(*_conv(3, 3 * channels, 3, padding=1))])
     first = nn.Sequential(
-        *_conv(3, channels // 2, 3, stride=2, padding=1), nn.ReLU(), *_conv(channels // 2, channels, 3, stride=2, padding=1)
+        *_conv(3, channels // 2, 3, stride=2, padding=1),
+        nn.ReLU(),
+        *_conv(channels // 2, channels, 3, stride=2, padding=1),
     )
     return nn.ModuleList([first, nn.Sequential(nn.ReLU(), *_conv(channels, channels, 3, stride=2, padding=1))])
 
 
-def _conv(inside: int, outside: int, kernel_size: int, **settings: int) -> list[nn.Module]:
+def _conv(inside: int, outside: int, kernel_size: int, **settings: Any) -> list[nn.Module]:
     return [nn.Conv2d(inside, outside, kernel_size, bias=False, **settings), nn.BatchNorm2d(outside)]
 
 
@@ -421,7 +423,9 @@ def searched(name: str) -> Callable[[Slot], nn.Module]:
         op = build(f"{name}_bn" if "pool" in name else name, slot)
         for module in list(op.modules()):
             if isinstance(module, nn.BatchNorm2d):
-                module.affine, module.weight, module.bias = False, None, None
+                module.affine = False
+                module.register_parameter("weight", None)
+                module.register_parameter("bias", None)
         return op
 
     candidate.__name__ = name

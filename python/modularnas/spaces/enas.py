@@ -1,11 +1,13 @@
 """`enas`: the macro space of ENAS (Pham et al. 2018, arXiv 1802.03268, section 2.3).
 
-Twelve layers, each one of six ops, that read the layer before; and to each any of the layers before that one may be added: 6¹² ·
-2⁶⁶ = 1.6e29 networks. Pools after the fourth and the eighth layer halve everything made so far. As in the authors' code
-skips are summed with the layer's output and normalised.
+Twelve layers, each one of six ops, that read the layer before; and to each any of the layers before that one may be
+added: 6¹² · 2⁶⁶ = 1.6e29 networks. Pools after the fourth and the eighth layer halve everything made so far. As in
+the authors' code skips are summed with the layer's output and normalised.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +51,9 @@ class Network(nn.Module):
         self.pools = nn.ModuleList(
             nn.ModuleList(FactorizedReduce(channels, channels) for _ in range(i + 2)) for i in self.halved_after
         )
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(channels, num_classes))
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(channels, num_classes)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes as in the class."""
@@ -57,7 +61,7 @@ class Network(nn.Module):
         for i, layer in enumerate(self.layers):
             outputs.append(layer(outputs))
             if i in self.halved_after:
-                pools = self.pools[self.halved_after.index(i)]
+                pools: Any = self.pools[self.halved_after.index(i)]
                 outputs = [pool(output) for pool, output in zip(pools, outputs, strict=True)]
         out: Tensor = self.head(outputs[-1])
         return out
@@ -78,7 +82,7 @@ def create(num_classes: int = 10, image_size: int = 32, channels: int = 36, laye
         return ".skips." in path
 
     def name(path: str, _: nn.Module) -> str:
-        _, layer, kind, *source = path.split(".")
+        _list, layer, kind, *source = path.split(".")
         return f"layer_{layer}.{'op' if kind == 'op' else f'skip_{source[0]}'}"
 
     opened = [

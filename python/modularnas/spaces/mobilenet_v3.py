@@ -22,7 +22,7 @@ from modularnas.ops.squeeze_excite import squeeze_excite
 from modularnas.spaces.registry import Parts, register
 from modularnas.transform import rules
 
-__all__ = ["KERNEL_SIZES", "EXPANSIONS", "DEPTHS", "InvertedResidual", "create", "from_config"]
+__all__ = ["DEPTHS", "EXPANSIONS", "KERNEL_SIZES", "InvertedResidual", "create", "from_config"]
 
 KERNEL_SIZES = (3, 5, 7)
 EXPANSIONS = (3, 4, 6)
@@ -40,9 +40,7 @@ STAGES: tuple[tuple[int, int, bool, type[nn.Module]], ...] = (
 class InvertedResidual(nn.Module):
     """Expand, convolve each channel, excite, project: `(N, in, H, W)` to `(N, out, H / stride, W / stride)`."""
 
-    def __init__(
-        self, slot: Slot, kernel_size: int, expansion: int, excite: bool, activation: type[nn.Module]
-    ) -> None:
+    def __init__(self, slot: Slot, kernel_size: int, expansion: int, excite: bool, activation: type[nn.Module]) -> None:
         super().__init__()
         inside, outside = slot.in_channels, slot.out_channels
         middle = inside * expansion

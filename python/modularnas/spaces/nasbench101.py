@@ -144,14 +144,18 @@ def from_cell(
         torch.Size([1, 10])
     """
     matrix, ops = _pruned(matrix, ops)
-    return _network(lambda inside, outside: PlainCell(matrix, ops, inside, outside), num_classes, channels, stacks, cells)
+    return _network(
+        lambda inside, outside: PlainCell(matrix, ops, inside, outside), num_classes, channels, stacks, cells
+    )
 
 
 def _pruned(matrix: Matrix, ops: Sequence[str]) -> tuple[list[list[int]], list[str]]:
     """The cell without vertices that are on no way from the input to the output."""
     n = len(matrix)
     if n < 2 or len(ops) != n - 2 or any(len(row) != n or any(row[: i + 1]) for i, row in enumerate(matrix)):
-        raise SpaceError(f"a cell is given a matrix of {n} rows and {len(ops)} ops; expected an upper triangle, n - 2 ops")
+        raise SpaceError(
+            f"a cell is given a matrix of {n} rows and {len(ops)} ops; expected an upper triangle, n - 2 ops"
+        )
     after, before = {0}, {n - 1}
     for a in range(n):
         if a in after:

@@ -64,7 +64,9 @@ def skeleton(stages: Sequence[Sequence[nn.Module]], channels: Sequence[int], num
 
     `channels`: those that each stage gives; the residual blocks lead from one to the next.
     """
-    layers: list[nn.Module] = [nn.Sequential(nn.Conv2d(3, channels[0], 3, padding=1, bias=False), nn.BatchNorm2d(channels[0]))]
+    layers: list[nn.Module] = [
+        nn.Sequential(nn.Conv2d(3, channels[0], 3, padding=1, bias=False), nn.BatchNorm2d(channels[0]))
+    ]
     for i, stage in enumerate(stages):
         if i:
             layers.append(ResidualBlock(channels[i - 1], channels[i]))

@@ -26,7 +26,7 @@ def identity(slot: Slot) -> nn.Module:
     """Nothing, or what changes the shape."""
     if slot.keeps_shape:
         return nn.Identity()
-    projection = nn.Conv2d(slot.in_channels, slot.out_channels, 1, stride=slot.stride, bias=False)
+    projection = nn.Conv2d(slot.in_channels, slot.out_channels, 1, stride=slot.strides[0], bias=False)
     return nn.Sequential(projection, nn.BatchNorm2d(slot.out_channels))
 
 

@@ -1,8 +1,9 @@
 """`nasnet`: the cells of NASNet (Zoph et al. 2017, arXiv 1707.07012, section 3).
 
-A cell has five blocks; a block picks two of the states before it, with replacement, an op for each of 13 (figure 2), and adds
-the results: (∏ 13² (i + 1)²) of each kind, 5.1e33 points in all. Networks, stems and the notation of genotypes are those
-of `darts`; `NASNET_A` and `AMOEBANET_A` (Real et al. 2018, arXiv 1802.01548) are in it as DARTS' authors wrote them.
+A cell has five blocks; a block picks two of the states before it, with replacement, an op for each of 13 (figure 2),
+and adds the results: (∏ 13² (i + 1)²) of each kind, 5.1e33 points in all. Networks, stems and the notation of
+genotypes are those of `darts`; `NASNET_A` and `AMOEBANET_A` (Real et al. 2018, arXiv 1802.01548) are in it as DARTS'
+authors wrote them.
 Deviations: blocks only add (the paper's search may also concatenate), and every block is part of the cell's output,
 where the paper concatenates those that no other block reads: which ones depends on the point.
 """
@@ -124,6 +125,8 @@ def genotype(point: Mapping[str, Any]) -> Genotype:
     for kind in KINDS:
         picks = [f"{kind}.{block}.{pick}" for block in range(N_BLOCKS) for pick in ("first", "second")]
         sources = [point[f"{pick}.input"][0] for pick in picks]
-        cells[kind] = [(str(point[f"{pick}.{source}"]), int(source)) for pick, source in zip(picks, sources, strict=True)]
+        cells[kind] = [
+            (str(point[f"{pick}.{source}"]), int(source)) for pick, source in zip(picks, sources, strict=True)
+        ]
     concat = list(range(2, 2 + N_BLOCKS))
     return Genotype(cells["normal"], concat, cells["reduce"], concat)

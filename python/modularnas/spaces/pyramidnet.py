@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from modularnas.ops import Slot, build
+from modularnas.ops import Slot
 from modularnas.spaces.registry import Parts, register
 from modularnas.transform import rules
 

@@ -84,4 +84,4 @@ def create(
     if unknown:
         raise SpaceError(f"the space {name!r} is given {', '.join(unknown)}; its settings are {', '.join(known)}")
     model, rules, example = build(**settings)
-    return rewrite(model, rules, example=example, **({} if fuse else {"fuse": False})), example
+    return rewrite(model, rules, example=example, fuse=fuse), example

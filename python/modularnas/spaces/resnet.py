@@ -4,7 +4,7 @@ ResNet-10 to 152 with the published stages (table 1) for large pictures, ResNet-
 and 64 channels for CIFAR (section 4.2; shortcuts project where the paper pads with zeros). Three spaces:
 
 - `search="kernel"`: the k x k convolution of every block is 3, 5 or 7 wide and shares one weight;
-- `search="op"`: the same with a weight of its own for each kernel, as in ModularNAS' ResNet-50 (candidates NC3, NC5, NC7);
+- `search="op"`: the same with a weight of its own for each kernel, as in ModularNAS' ResNet-50 (NC3, NC5, NC7);
 - `search="block"`: each block is one of its variants: kernel 3 or 5, pre-activation (He et al. 2016, arXiv 1603.05027),
   squeeze and excitation (arXiv 1709.01507).
 
@@ -99,7 +99,13 @@ def _conv(k: int) -> Callable[[Slot], nn.Module]:
         given = slot.original
         assert isinstance(given, nn.Conv2d)
         return nn.Conv2d(
-            given.in_channels, given.out_channels, k, stride=slot.stride, padding=k // 2, groups=given.groups, bias=False
+            given.in_channels,
+            given.out_channels,
+            k,
+            stride=slot.strides[0],
+            padding=k // 2,
+            groups=given.groups,
+            bias=False,
         )
 
     conv.__name__ = f"conv_{k}x{k}"

@@ -59,12 +59,14 @@ def unit(slot: Slot, block: str, share: float = 1.0) -> nn.Module:
 def _network(block: Callable[[Slot], nn.Module], num_classes: int, image_size: int) -> nn.Sequential:
     small = image_size <= 64  # CIFAR: the stem and the first stage keep the size
     channels, blocks = 16, []
-    for i, (outside, n) in enumerate(STAGES):
+    for outside, n in STAGES:
         for j in range(n):
             blocks.append(block(Slot(channels, outside, 2 if j == 0 else 1)))
             channels = outside
     return nn.Sequential(
-        nn.Sequential(nn.Conv2d(3, 16, 3, stride=1 if small else 2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()),
+        nn.Sequential(
+            nn.Conv2d(3, 16, 3, stride=1 if small else 2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
+        ),
         nn.Sequential(*blocks),
         nn.Sequential(*_pointwise(channels, 1024)),
         nn.AdaptiveAvgPool2d(1),

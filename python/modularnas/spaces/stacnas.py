@@ -26,6 +26,7 @@ __all__ = ["GROUPS", "create", "genotype"]
 
 #: The groups; the first op of each stands for it in the first stage.
 GROUPS = (
+    ("none",),
     ("skip_connect",),
     ("max_pool_3x3", "avg_pool_3x3"),
     ("sep_conv_3x3", "sep_conv_5x5"),
@@ -58,7 +59,7 @@ def create(
         given = "a" if genotype is not None else "no"
         raise SpaceError(f"stacnas is given stage={stage} and {given} genotype; the second stage needs one")
     if genotype is None:
-        ops = ["none", *(group[0] for group in GROUPS)]
+        ops = [group[0] for group in GROUPS]
         return darts.create(num_classes, image_size, channels, layers, stem, ops)
     cells = {kind: darts.by_node(getattr(genotype, kind)) for kind in darts.KINDS}
 
@@ -87,7 +88,9 @@ def create(
     opened = []
     for group in GROUPS:
         names = [*(["none"] if len(group) > 1 else []), *group]
-        rule = rules.slots([darts.searched(op) for op in names], where=lambda path, _, group=group: found(path)[0] in group)
+        rule = rules.slots(
+            [darts.searched(op) for op in names], where=lambda path, _, group=group: found(path)[0] in group
+        )
         if rule.applied(model)["targets"]:
             opened.append(rule.named(name))
     return model, opened, torch.randn(2, 3, image_size, image_size)

@@ -37,7 +37,8 @@ class LanguageModel(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Shapes as in the class; at most `length` positions."""
         x = self.tokens(tokens) + self.place.weight[: tokens.shape[1]]
-        return self.norm(self.layers(x)) @ self.tokens.weight.T
+        out: Tensor = self.norm(self.layers(x)) @ self.tokens.weight.T
+        return out
 
 
 def network(
@@ -52,7 +53,9 @@ def network(
         124439808
     """
     size = features // heads
-    layers = [Layer(features, Attention(features, heads, size, causal=True), round(features * ratio)) for _ in range(depth)]
+    layers = [
+        Layer(features, Attention(features, heads, size, causal=True), round(features * ratio)) for _ in range(depth)
+    ]
     return LanguageModel(vocabulary, length, features, nn.Sequential(*layers))
 
 

@@ -68,7 +68,8 @@ def _read_npz(path: Path) -> Pictures:
             arrays[f"{name}_x"] = _undelta(arrays[f"{name}_d"])
     n = int(arrays["train_y"].max()) + 1
     classes = [str(name) for name in arrays.get("classes", np.arange(n))]
-    return Pictures(*(_pair(arrays[f"{name}_x"], arrays[f"{name}_y"]) for name in ("train", "test")), classes)
+    train, test = (_pair(arrays[f"{name}_x"], arrays[f"{name}_y"]) for name in ("train", "test"))
+    return Pictures(train, test, classes)
 
 
 def _undelta(differences: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -185,10 +186,16 @@ def folder_loaders(
     loaders = []
     for name, some in steps.items():
         data = datasets.ImageFolder(str(Path(path) / name), transforms.Compose([*some, *last]))
-        sampler = DistributedSampler(data, shuffle=name == "train") if distributed else None
+        sampler: Any = DistributedSampler(data, shuffle=name == "train") if distributed else None
         shuffle = name == "train" and sampler is None
         loader = DataLoader(
-            data, batch_size, shuffle=shuffle, sampler=sampler, num_workers=workers, pin_memory=True, drop_last=shuffle
+            data,
+            batch_size,
+            shuffle=shuffle,
+            sampler=sampler,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=shuffle,
         )
         loaders.append(loader)
     return loaders[0], loaders[1], list(data.classes)
@@ -240,7 +247,9 @@ def create(
     else:
         pictures = read(data)
         classes, size = list(pictures.classes), image_size or pictures.train[0].shape[-1]
-        parts = _parts(pictures, size, n_train, n_valid, batch_size, seed, cut, _auto_augment() if auto_augment else None)
+        parts = _parts(
+            pictures, size, n_train, n_valid, batch_size, seed, cut, _auto_augment() if auto_augment else None
+        )
         if smoke:
             parts = (*parts[:2], parts[2].first(64))
     further: dict[str, Any] = {"clip_norm": 5.0}

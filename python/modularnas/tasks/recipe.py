@@ -30,12 +30,12 @@ Inputs = Tensor | tuple[Tensor, ...]
 class Batches:
     """Tensors in batches: (inputs, targets), in a new order each epoch if shuffled.
 
-    The order is a function of seed and epoch, so that a run that goes on from a checkpoint sees what it would have seen.
+    The order is a function of seed and epoch, so a run that goes on from a checkpoint sees what it would have seen.
 
     Attributes:
         inputs: a tensor, or a tuple of tensors of the same length.
         targets: `(N, …)`.
-        size: rows of a batch; a last one of a single row is left out of shuffled batches, since batch norms cannot use it.
+        size: rows of a batch; a last single row is left out of shuffled batches, since batch norms cannot use it.
         shuffle: whether to shuffle, and to augment.
         seed: of the order.
         augment: a function (inputs, generator) of a batch, only where shuffled.
@@ -132,8 +132,9 @@ class Task:
         """The point of the unsearched network."""
         if self.baseline is None:
             return supernet.original_point
-        one = isinstance(self.baseline, str)
-        return supernet.space.point({d.name: self.baseline for d in supernet.space.decisions} if one else self.baseline)
+        if isinstance(self.baseline, str):
+            return supernet.space.point({decision.name: self.baseline for decision in supernet.space.decisions})
+        return supernet.space.point(self.baseline)
 
     @property
     def metric(self) -> str:
@@ -248,7 +249,8 @@ class _Recipe:
         nets |= {name: [derive(self.supernet, point)] for name, point in points.items()}
         rows = {name: [self._train(net) for net in some] for name, some in nets.items()}
         table = {
-            name: {key: statistics.fmean(row[key] for _, row in some) for key in some[0][1]} for name, some in rows.items()
+            name: {key: statistics.fmean(row[key] for _, row in some) for key in some[0][1]}
+            for name, some in rows.items()
         }
         net = rows["searched"][0][0]
         export(net, self.out / "best", example=_at(self.example, "cpu"))

@@ -53,7 +53,7 @@ def auc(outputs: Tensor, targets: Tensor) -> float:
         >>> mn.tasks.recommendation.auc(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0.0, 0.0, 1.0, 1.0]))
         0.75
     """
-    values, place, counts = outputs.double().unique(return_inverse=True, return_counts=True)
+    _, place, counts = outputs.double().unique(return_inverse=True, return_counts=True)
     ranks = counts.cumsum(0) - (counts - 1) / 2  # the mean rank of ties
     ones = targets > 0.5
     n_ones, n_zeros = int(ones.sum()), int((~ones).sum())
@@ -131,7 +131,7 @@ def _obd(z: dict[str, NDArray[Any]]) -> Clicks:
 
 def _squash(x: NDArray[Any]) -> NDArray[Any]:
     """log(1 + x) of counts; the few negative ones keep their sign."""
-    return np.sign(x) * np.log1p(np.abs(x))
+    return np.asarray(np.sign(x) * np.log1p(np.abs(x)))
 
 
 _READERS: dict[str, Callable[[dict[str, NDArray[Any]]], Clicks]] = dict(
@@ -161,7 +161,7 @@ FORMATS: dict[str, tuple[Callable[[str], tuple[str, list[str], list[str]]], int,
 
 
 class ClickStream:
-    """Batches of a raw text file, read line by line each time it is gone over.
+    r"""Batches of a raw text file, read line by line each time it is gone over.
 
     Args:
         path: the file.
@@ -177,7 +177,7 @@ class ClickStream:
         >>> import tempfile, pathlib
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = pathlib.Path(folder) / "train.txt"
-        ...     _ = file.write_text("\\n".join("\\t".join(["1", *["2"] * 13, *["ab"] * 26]) for _ in range(20)))
+        ...     _ = file.write_text("\n".join("\t".join(["1", *["2"] * 13, *["ab"] * 26]) for _ in range(20)))
         ...     stream = mn.tasks.recommendation.ClickStream(file, "criteo", "train", size=8)
         ...     [len(labels) for _, labels in stream]
         [8, 8]
@@ -185,7 +185,9 @@ class ClickStream:
 
     def __init__(self, path: str | Path, format: str, part: str, *, buckets: int = 10_000, size: int = 4096) -> None:
         if format not in FORMATS or part not in ("train", "valid", "test"):
-            raise ModularNASError(f"a stream is given format={format!r}, part={part!r}; expected one of {list(FORMATS)}")
+            raise ModularNASError(
+                f"a stream is given format={format!r}, part={part!r}; expected one of {list(FORMATS)}"
+            )
         self.path = Path(path)
         if not self.path.is_file():
             raise ModularNASError(f"'{path}' does not exist; expected the raw text of {format}")
@@ -288,14 +290,26 @@ def create(
     loss = nn.functional.binary_cross_entropy_with_logits
     space = ("ctr_branches", {**fields, **settings})
     baseline = "mlp" if fixed is None else {f"branch_{i}": name for i, name in enumerate(fixed)}
-    task = Task("recommendation", *parts, space, {"auc": auc, "log_loss": log_loss}, baseline, loss, adam)
+    task = Task(
+        "recommendation",
+        train=parts[0],
+        valid=parts[1],
+        test=parts[2],
+        space=space,
+        metrics={"auc": auc, "log_loss": log_loss},
+        baseline=baseline,
+        loss=loss,
+        optimizer=adam,
+    )
     return task, Plan.smoke() if smoke else Plan(epochs=4, supernet_epochs=8)
 
 
-def _parts(clicks: Clicks, size: int, n_train: int | None, seed: int) -> tuple[tuple[Batches, ...], dict[str, Any]]:
+def _parts(
+    clicks: Clicks, size: int, n_train: int | None, seed: int
+) -> tuple[tuple[Batches, Batches, Batches], dict[str, Any]]:
     x = (clicks.numbers, clicks.categories)
     order = torch.randperm(len(clicks.labels), generator=torch.Generator().manual_seed(seed))
     rows = [order[clicks.split[order] == code] for code in range(3)]
     train = part(rows[0][:n_train], x, clicks.labels, size=size, shuffle=True, seed=seed)
     rest = [part(some, x, clicks.labels, size=4096) for some in rows[1:]]
-    return (train, *rest), {"n_numbers": x[0].shape[1], "sizes": clicks.sizes}
+    return (train, rest[0], rest[1]), {"n_numbers": x[0].shape[1], "sizes": clicks.sizes}

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from modularnas.errors import ModularNASError
 from modularnas.tasks.image import accuracy
-from modularnas.tasks.recipe import Batches, Plan, Task, part, register
+from modularnas.tasks.recipe import Plan, Task, part, register
 
 __all__ = ["Recordings", "create", "log_mel", "mel_filters", "read", "spec_augment"]
 
@@ -91,7 +91,9 @@ def _digits(audio: Tensor, digit: Any, speaker: Any, take: Any, rate: int) -> Re
 def _wav(path: Path) -> tuple[Tensor, int]:
     with wave.open(str(path), "rb") as file:
         if file.getsampwidth() != 2 or file.getnchannels() != 1:
-            raise ValueError(f"{path.name} is {8 * file.getsampwidth()} bit, {file.getnchannels()} channels, not 16 bit mono")
+            raise ValueError(
+                f"{path.name} is {8 * file.getsampwidth()} bit, {file.getnchannels()} channels, not 16 bit mono"
+            )
         data = np.frombuffer(file.readframes(file.getnframes()), "<i2")
         return torch.from_numpy(data.astype(np.float32) / 32768), file.getframerate()
 
@@ -248,7 +250,9 @@ def create(
         known.pop("frames")
     baseline = {"audio_resnet34": "basic_block_3x3", "pyramidnet": "pyramid_block_3x3"}.get(space)
     fit = {"clip_norm": 5.0}
-    task = Task("voice", *parts, (space, known), {"accuracy": accuracy}, baseline, torch.nn.functional.cross_entropy, None, fit)
+    task = Task(
+        "voice", *parts, (space, known), {"accuracy": accuracy}, baseline, torch.nn.functional.cross_entropy, None, fit
+    )
     return task, Plan.smoke() if smoke else Plan()
 
 

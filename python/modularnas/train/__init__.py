@@ -13,6 +13,7 @@ from modularnas.train.attentive import Attentive
 from modularnas.train.distillation import soft_cross_entropy
 from modularnas.train.fair import FairNAS
 from modularnas.train.fit import Fit, fit, measure
+from modularnas.train.population import Population
 from modularnas.train.progressive import ProgressiveShrinking, ShrinkingStage, shrinking_stages
 from modularnas.train.sandwich import Sandwich
 from modularnas.train.single_path import SinglePath
@@ -26,6 +27,7 @@ __all__ = [
     "Attentive",
     "FairNAS",
     "Fit",
+    "Population",
     "ProgressiveShrinking",
     "Sandwich",
     "ShrinkingStage",

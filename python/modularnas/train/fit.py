@@ -24,7 +24,7 @@ from modularnas.errors import EvaluationError, StorageError
 __all__ = ["Fit", "fit", "measure"]
 
 Loss = Callable[[Any, Tensor], Tensor]
-#: A function (outputs, targets) of a whole pass, or an object with `update`, `compute`, `reset` such as of torchmetrics.
+#: A function (outputs, targets) of a whole pass, or an object with `update`, `compute`, `reset` (torchmetrics).
 Metric = Any
 #: In a checkpoint: what has a `state_dict`.
 _PARTS = ("net", "optimizer", "scheduler", "scaler", "average")
@@ -77,12 +77,12 @@ def fit(
 
     Args:
         net: the network; trained in place.
-        train: batches (inputs, targets) of an epoch: a `DataLoader`, a list, or any iterable that starts anew. Several
-            inputs are a tuple. If it (or its sampler) has `set_epoch`, that is called before each epoch.
+        train: batches (inputs, targets) of an epoch: a `DataLoader`, a list, or any iterable that starts anew.
+            Several inputs are a tuple. If it (or its sampler) has `set_epoch`, that is called before each epoch.
         valid: batches to validate on after each epoch; without them the last weights are the result.
         epochs: how many.
         loss: a function of (outputs, targets).
-        optimizer: of `torch.optim`, or a function of the parameters; None: SGD with momentum 0.9, rate 0.05, decay 5e-4.
+        optimizer: of `torch.optim`, or a function of the parameters; None: SGD, momentum 0.9, rate 0.05, decay 5e-4.
         scheduler: a function of (optimizer, number of steps), stepped after each batch; None: cosine to 0.
         metrics: by name, functions of (outputs, targets) of the whole validation, or objects with `update`, `compute`
             and `reset` (torchmetrics).
@@ -116,7 +116,9 @@ def fit(
     if best[1] not in ("max", "min") or (valid is not None and best[0] not in {"loss", *(metrics or {})}):
         known = ", ".join(["loss", *(metrics or {})])
         raise EvaluationError(f"fit is given best={best!r}; expected one of {known} and 'max' or 'min'")
-    place = torch.device(device) if device is not None else next((p.device for p in net.parameters()), torch.device("cpu"))
+    place = (
+        torch.device(device) if device is not None else next((p.device for p in net.parameters()), torch.device("cpu"))
+    )
     net.to(place)
     n_batches = _length(train)
     run = _Run(net, optimizer, scheduler, epochs * n_batches, place, amp, ema)
@@ -130,15 +132,16 @@ def fit(
             break
         started_s = time.monotonic()
         for part in (train, getattr(train, "sampler", None)):
-            if hasattr(part, "set_epoch"):
-                part.set_epoch(epoch)
+            getattr(part, "set_epoch", lambda _: None)(epoch)
         net.train()
         total, n = 0.0, 0
         for batch in train:
             value = run.step(_to(batch, place), loss, clip_norm, transform, strategy)
             total, n = total + value, n + 1
             if value != value or value in (float("inf"), float("-inf")):
-                raise EvaluationError(f"the loss is {value} in epoch {epoch}, batch {n - 1}; lower the rate, or clip_norm=")
+                raise EvaluationError(
+                    f"the loss is {value} in epoch {epoch}, batch {n - 1}; lower the rate, or clip_norm="
+                )
             if bar is not None:
                 bar(epoch, n, done.history, value)
         record = {"train_loss": total / max(n, 1)}
@@ -152,7 +155,9 @@ def fit(
         sign = 1 if best[1] == "max" else -1
         if valid is None or done.best_epoch < 0 or sign * record[best[0]] > sign * done.best[best[0]]:
             done.best_epoch = epoch
-            kept = {name: tensor.clone() for name, tensor in run.shown.state_dict().items()} if valid is not None else None
+            kept = (
+                {name: tensor.clone() for name, tensor in run.shown.state_dict().items()} if valid is not None else None
+            )
         if checkpoint is not None:
             run.save(Path(checkpoint), done, kept, epochs)
     if bar is not None:
@@ -179,7 +184,7 @@ class _Run:
         self.optimizer = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(net.parameters())
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR
         self.scheduler = (scheduler or cosine)(self.optimizer, n_steps)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=amp is torch.float16)
+        self.scaler = torch.amp.grad_scaler.GradScaler(device.type, enabled=amp is torch.float16)
         average = None if ema is None else AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=False)
         self.average = average
 
@@ -272,7 +277,9 @@ def measure(
         >>> mn.train.measure(nn.Identity(), [(x, torch.tensor([0, 0]))], {"accuracy": accuracy})
         {'accuracy': 0.5}
     """
-    place = torch.device(device) if device is not None else next((p.device for p in net.parameters()), torch.device("cpu"))
+    place = (
+        torch.device(device) if device is not None else next((p.device for p in net.parameters()), torch.device("cpu"))
+    )
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     outputs: list[Any] = []
@@ -296,9 +303,7 @@ def measure(
     if not outputs and len(streaming) < len(metrics):
         raise EvaluationError("there are no batches to measure on")
     whole = (torch.cat(outputs).float(), torch.cat(targets)) if outputs else ()
-    return {
-        name: float(metric.compute() if name in streaming else metric(*whole)) for name, metric in metrics.items()
-    }
+    return {name: float(metric.compute() if name in streaming else metric(*whole)) for name, metric in metrics.items()}
 
 
 def _first(outputs: Any) -> Tensor:

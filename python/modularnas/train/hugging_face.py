@@ -35,7 +35,7 @@ def callback(policy: str | Strategy = "uniform", seed: int = 0, *, evaluate: Any
             'mn.train.hugging_face needs transformers, which is not installed: pip install "modularnas[transformers]"'
         ) from None
 
-    class Sampling(TrainerCallback):
+    class Sampling(TrainerCallback):  # type: ignore[misc, unused-ignore]  # it may be missing
         def __init__(self) -> None:
             self.turns = Turns(policy, seed, evaluate, settings)
 

@@ -36,7 +36,7 @@ def callback(policy: str | Strategy = "uniform", seed: int = 0, *, evaluate: Any
             'mn.train.lightning needs Lightning, which is not installed: pip install "modularnas[lightning]"'
         ) from None
 
-    class Sampling(Callback):
+    class Sampling(Callback):  # type: ignore[misc, unused-ignore]  # it may be missing
         def __init__(self) -> None:
             self.turns = Turns(policy, seed, evaluate, settings)
 

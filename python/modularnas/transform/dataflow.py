@@ -58,6 +58,7 @@ class DataFlow(TorchDispatchMode):
         self._index: dict[int, int] = {}
         self._kept: list[Tensor] = []  # an id is unique only while its tensor lives
         self._weights: set[int] = set()
+        self._nothing: Tensor | None = None
         self._open_calls: list[dict[str, Any]] = []
         self._names: dict[tuple[str, int], int] = {}
 
@@ -68,6 +69,12 @@ class DataFlow(TorchDispatchMode):
             index = self._index[id(tensor)] = self.phantom(tensor.shape)
             self._kept.append(tensor)
         return index
+
+    def nothing(self, like: Tensor) -> Tensor:
+        """A tensor without elements."""
+        if self._nothing is None or self._nothing.dtype != like.dtype or self._nothing.device != like.device:
+            self._nothing = _made(self, like, (0,))
+        return self._nothing
 
     def phantom(self, shape: Sequence[int]) -> int:
         """The index of a tensor between two steps of one operator."""
@@ -80,13 +87,14 @@ class DataFlow(TorchDispatchMode):
         self._weights.add(index)
         self.parameters.append({"tensor": index, **record})
 
-    def enter(self, node: int, inputs: Any) -> None:
-        """A module starts."""
+    def enter(self, node: int, inputs: Any) -> dict[str, Any]:
+        """A module starts; returns the record of its call."""
         self.running.append(node)
         tensors = [self.register(t) for t in _tensors(inputs)]
         call = {"node": node, "inputs": tensors, "outputs": [], "residual": False}
         self.calls.append(call)
         self._open_calls.append(call)
+        return call
 
     def leave(self, output: Any, is_leaf: bool) -> None:
         """The module that started last ends."""
@@ -124,6 +132,8 @@ class DataFlow(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         packet = func._overloadpacket
+        if packet is torch.ops.prim.device and isinstance(args[0], FakeTensor):
+            return args[0].fake_device
         out = None
         if self.mode is not None and (shapes := SHAPES.get(packet)) is not None:
             out = shapes(self, func, args, kwargs)
@@ -161,6 +171,12 @@ class DataFlow(TorchDispatchMode):
             tensors.append(tensor if isinstance(tensor, int) else self.register(tensor))
             letters.append(list(spelled))
         step = {"step": "align", "tensors": tensors, "letters": letters, "made": made, "operator": self.operator(func)}
+        self.steps.append(step)
+
+    def view(self, func: Any, given: int, made: int) -> None:
+        """Writes down that one tensor has the elements of another under another shape."""
+        node = self.running[-1] if self.running else 0
+        step = {"step": "view", "from": given, "to": made, "operator": self.operator(func), "node": node}
         self.steps.append(step)
 
     def layer(self, output: list[int], reads: list[int] | None) -> None:
@@ -329,8 +345,14 @@ def _linear(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None
 def _attention(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
     bound = _bound(func, args, kwargs)
     query, key, value = bound["query"], bound["key"], bound["value"]
-    b, h, q, k, e, f = range(6)
-    inputs = [(query, [b, h, q, e]), (key, [b, h, k, e]), (value, [b, h, k, f])]
+    b, h, q, k, e, f, g = range(7)
+    shared = h
+    if query.shape[1] != key.shape[1]:  # some heads of the query share one of keys and values
+        shared = g
+        times = query.shape[1] // key.shape[1]
+        heads = {"from": [flow.register(key), 1], "to": [flow.register(query), 1]}
+        flow.steps.append({"step": "repeat", **heads, "times": times})
+    inputs = [(query, [b, h, q, e]), (key, [b, shared, k, e]), (value, [b, shared, k, f])]
     mask = bound.get("attn_mask", bound.get("attn_bias"))
     if mask is not None:
         spelled = [b, h, q, k][4 - mask.dim() :]
@@ -393,8 +415,7 @@ def _view(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
     if func is aten.view.dtype:
         _unknown(flow, func, args, kwargs, out)
         return
-    step = {"step": "view", "from": flow.register(x), "to": flow.register(out), "operator": flow.operator(func)}
-    flow.steps.append(step)
+    flow.view(func, flow.register(x), flow.register(out))
     flow.same_weight(x, out)
 
 
@@ -549,8 +570,7 @@ def _channel_shuffle(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any
     x, groups = args
     n, channels, *rest = x.shape
     before = flow.phantom([n, groups, channels // groups, *rest])
-    operator = flow.operator(func)
-    flow.steps.append({"step": "view", "from": flow.register(x), "to": before, "operator": operator})
+    flow.view(func, flow.register(x), before)
     made = flow.phantom([n, channels // groups, groups, *rest])
     letters = list(range(len(rest) + 3))
     flow.align(func, [(before, letters)], [])
@@ -558,7 +578,7 @@ def _channel_shuffle(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any
     step["tensors"].append(made)
     step["letters"].append([0, 2, 1, *letters[3:]])
     step["made"] = made
-    flow.steps.append({"step": "view", "from": made, "to": flow.register(out), "operator": operator})
+    flow.view(func, made, flow.register(out))
 
 
 def _reduce(flow: DataFlow, func: Any, args: Any, kwargs: Any, out: Any) -> None:
@@ -665,7 +685,7 @@ def _table() -> dict[Any, Rule]:
         "_prelu_kernel dropout_ masked_fill masked_fill_ _masked_softmax"
     ).split():
         rules[name] = _elementwise
-    for name in ("new_zeros", "new_ones", "new_full", "new_empty", "_local_scalar_dense"):
+    for name in ("empty", "new_zeros", "new_ones", "new_full", "new_empty", "_local_scalar_dense"):
         rules[name] = _constant
     return {getattr(aten, name): rule for name, rule in rules.items() if hasattr(aten, name)}
 
@@ -705,7 +725,16 @@ def _batch_norm_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: 
     x = args[0]
     if not _plain_fake(x):
         return tuple(torch.empty_like(x) if i == 0 else x.new_empty(0) for i in range(3))
-    return _made(flow, x, x.shape), _made(flow, x, (0,)), _made(flow, x, (0,))
+    return _made(flow, x, x.shape), flow.nothing(x), flow.nothing(x)
+
+
+def _empty_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A batch norm makes an empty tensor for its own use."""
+    if args[0] != [0] or kwargs.keys() - {"dtype", "device", "layout", "pin_memory"}:
+        return None
+    with no_dispatch():
+        elements = torch.empty(0, dtype=kwargs.get("dtype"), device="meta")
+        return FakeTensor(flow.mode, elements, torch.device(kwargs.get("device") or "cpu"))
 
 
 def _same_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -723,6 +752,7 @@ def _same_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: dict[s
 SHAPES: dict[Any, Callable[[DataFlow, Any, tuple[Any, ...], dict[str, Any]], Any]] = {
     aten.convolution: _convolution_shape,
     aten.native_batch_norm: _batch_norm_shape,
+    aten.empty: _empty_shape,
     **{
         getattr(aten, name): _same_shape
         for name in (

@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import operator
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
 
 from modularnas.errors import NetworkError
-from modularnas.nn import Chosen, MixedOp, publish, restore
+from modularnas.nn import Chosen, FewerHeads, MixedOp, publish, restore
 from modularnas.transform.source import OneLevelTracer, untyped
 
 if TYPE_CHECKING:
@@ -66,8 +68,8 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
 def _derived(supernet: Supernet, point: Any, codes: list[int], share: bool) -> nn.Module:
     memo: dict[int, Any] = {}
     whole: dict[str, torch.Tensor] = {}
-    for cut in supernet._plan.cuts:
-        path, name = cut["holders"][0]
+    for tensor in [*supernet._plan.cuts, *supernet._plan.diagonals]:
+        path, name = tensor["holders"][0]
         whole[f"{path}.{name}" if path else name] = supernet._parts[path].whole(name)
     matrices: dict[str, torch.Tensor] = {}
     for path, part in supernet._parts.items():
@@ -90,6 +92,10 @@ def _derived(supernet: Supernet, point: Any, codes: list[int], share: bool) -> n
             publish(memo[id(norm)])
     _remove(net, gone)
     net = _plain(net)
+    size = supernet.resolution(codes)
+    if size is not None:
+        resize = nn.Upsample(size, mode=supernet.RESIZING)
+        net = nn.Sequential(OrderedDict(resize=resize, net=net)).train(net.training)
     net.__dict__[ARCHITECTURE] = {
         "point": json.loads(point.to_json()),
         "space": supernet.space.fingerprint,
@@ -157,9 +163,36 @@ def _plain(net: nn.Module) -> nn.Module:
     return graphs.get(net, net)
 
 
+class _Tracer(OneLevelTracer):
+    """As its base; the mode of an attention, on which its dropout depends, stays open."""
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
+        """Called once the graph is there."""
+        if isinstance(self.root, FewerHeads):
+            self.root.__dict__["training"] = self.create_proxy("get_attr", "training", (), {})
+        return super().create_args_for_root(root_fn, is_module, concrete_args)  # type: ignore[no-untyped-call]
+
+
 def _graph(module: nn.Module) -> fx.GraphModule:
-    graph = untyped(OneLevelTracer().trace(module))
+    training = module.training
+    given = getattr(module, "called", {})
+    graph = untyped(_Tracer().trace(module, concrete_args=given or None))
     graph._tracer_cls = None  # which a pickle would name
+    module.training = training
+    for node in list(graph.nodes)[::-1]:
+        name = str(node.target).removesuffix("_1")
+        if "_assert" in name or (node.target is operator.eq and not node.users):
+            graph.erase_node(node)
+        elif node.op == "placeholder" and name in given:
+            # fx renames an argument whose value it takes as given.
+            node.target, node.args = name, (given[name],)
+            node._rename(name)
+    if isinstance(module, FewerHeads):
+        # What torch's transformer layers ask of their attention. They have no fast path for this one; and a copy of a
+        # graph module has the attributes alone that its graph names.
+        with graph.inserting_before(next(iter(graph.nodes))):
+            for name in ("batch_first", "_qkv_same_embed_dim"):
+                graph.create_node("get_attr", name)
     made = fx.GraphModule(module, graph, type(module).__name__)
     for path, part in made.named_modules():
         # What held the modules is a bare one now.

@@ -35,7 +35,7 @@ def duplicate(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
         kind = type(value)
         if kind in _ATOMS or (kind is tuple and all(type(part) in _ATOMS for part in value)):
             state[name] = value
-        elif not value and kind in (dict, OrderedDict, list, set):
+        elif kind in (dict, OrderedDict, list, set) and not value:
             state[name] = kind()
         elif name == "_modules":
             state[name] = {key: None if child is None else duplicate(child, memo) for key, child in value.items()}

@@ -44,17 +44,17 @@ class _EveryGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         without = [parameter for parameter in ctx.parameters if parameter.grad is None]
-        used: set[int] = set()
-        hooks = [p.register_post_accumulate_grad_hook(lambda p: used.add(id(p))) for p in without]
+        engine = Variable._execution_engine
 
-        def end() -> None:
-            for hook in hooks:
-                hook.remove()
-            for parameter in without:
-                if id(parameter) not in used:
+        def computed() -> None:
+            unused = [parameter for parameter in without if parameter.grad is None]
+
+            def reduced() -> None:
+                for parameter in unused:
                     parameter.grad = None
 
-        engine = Variable._execution_engine
-        # Behind the callback by which the reducer ends, which is queued while gradients arrive.
-        engine.queue_callback(lambda: engine.queue_callback(end))
+            # Behind the callback by which the reducer ends: it was queued while gradients arrived, and fills in zeros.
+            engine.queue_callback(reduced)
+
+        engine.queue_callback(computed)
         return None, *gradients, *(None for _ in ctx.parameters)

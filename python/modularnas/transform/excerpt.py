@@ -31,6 +31,7 @@ __all__ = ["ALONE", "Excerpts", "asks_whether_it_trains", "torch_class"]
 
 #: What a reader of the source has: torch, and the library of Python.
 ALONE = frozenset({"torch", *sys.stdlib_module_names}) - {"__main__"}
+#: A call that only tells torchvision's authors what is used.
 _NOISE = "_log_api_usage_once"
 #: Attributes that every module has, and what torch's machinery adds.
 _INTERNAL = frozenset({*vars(nn.Module()), "training"})
@@ -56,7 +57,7 @@ class Excerpts:
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """Takes back what was imported and copied for something that could not be written in the end."""
-        parts = (self.imports, self.definitions, self._taken, self._names, self._constants, self._read)
+        parts: tuple[Any, ...] = (self.imports, self.definitions, self._taken, self._names, self._constants, self._read)
         before = [part.copy() for part in parts]
         try:
             yield
@@ -100,7 +101,7 @@ class Excerpts:
 
     def expression(self, value: Any, where: str) -> str:
         """An expression for a plain value, or for a function or class that is imported or copied."""
-        text = literal(value)
+        text = _scalar(value)
         if text is not None:
             return text
         if isinstance(value, functools.partial):
@@ -108,14 +109,16 @@ class Excerpts:
             parts = [self.expression(part, where) for part in (value.func, *value.args)]
             parts += [f"{key}={self.expression(part, where)}" for key, part in value.keywords.items()]
             return f"functools.partial({', '.join(parts)})"
-        if isinstance(value, (tuple, list, set)) and type(value) in (tuple, list, set):
-            parts = [self.expression(part, where) for part in value]
-            if isinstance(value, tuple):
-                return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
-            return f"[{', '.join(parts)}]" if isinstance(value, list) else f"{{{', '.join(parts)}}}"
         if type(value) is dict:
-            parts = [f"{self.expression(k, where)}: {self.expression(v, where)}" for k, v in value.items()]
-            return f"{{{', '.join(parts)}}}"
+            items = (f"{self.expression(k, where)}: {self.expression(v, where)}" for k, v in value.items())
+            return f"{{{', '.join(items)}}}"
+        if type(value) in (tuple, torch.Size, list, set):
+            inside = ", ".join(self.expression(part, where) for part in value)
+            if type(value) is list:
+                return f"[{inside}]"
+            if type(value) is set:
+                return f"{{{inside}}}" if inside else "set()"
+            return f"({inside},)" if len(value) == 1 else f"({inside})"
         if isinstance(value, enum.Enum):
             return f"{self.name_of(type(value), type(value).__name__)}.{value.name}"
         if callable(value) or inspect.ismodule(value):
@@ -226,15 +229,9 @@ class Excerpts:
                         argument.annotation = None
         known = _globals_of(value)
         renamed: dict[str, str] = {definition.name: name}
-        missing = []
-        own = {definition.name, "super", "__name__", "__class__"}
-        for used in sorted(_names(compile(tree, "<excerpt>", "exec")) - own):
+        for used in sorted(_names(compile(tree, "<excerpt>", "exec")) - {definition.name}):
             if used in known:
                 renamed[used] = self._global(used, known[used], value)
-            elif not hasattr(builtins, used):
-                missing.append(used)
-        if isinstance(value, FunctionType) and missing:
-            raise ExportError(f"{_described(value)} names {missing[0]!r}, which is not defined")
         definition.name = name
         return ast.unparse(_Renamed(renamed).visit(definition))
 
@@ -252,37 +249,21 @@ class Excerpts:
         return self._constants[key]
 
 
-def literal(value: Any) -> str | None:
-    """A plain value as an expression of Python and torch; None if it is none."""
-    if isinstance(value, torch.Size):
-        value = tuple(value)
+def _scalar(value: Any) -> str | None:
+    """A number, a text or one of torch's constants as an expression; None if it is none."""
     if isinstance(value, (torch.dtype, torch.memory_format, torch.layout)):
         return str(value)
     if isinstance(value, torch.device):
         return f"torch.{value!r}"
-    if type(value) in (bool, int, str, bytes, type(None), complex):
+    if type(value) is float and not math.isfinite(value):
+        return f"float('{value}')"
+    if type(value) in (bool, int, float, str, bytes, type(None), complex):
         return repr(value)
-    if type(value) is float:
-        return repr(value) if math.isfinite(value) else f"float('{value}')"
-    if value is Ellipsis:
-        return "..."
-    if type(value) in (tuple, list, set, dict) and len(value) <= 10_000:
-        parts = [literal(part) for part in (value if type(value) is not dict else [*value, *value.values()])]
-        if any(part is None for part in parts):
-            return None
-        texts = [str(part) for part in parts]
-        if type(value) is dict:
-            return f"{{{', '.join(f'{k}: {v}' for k, v in zip(texts, texts[len(value) :], strict=False))}}}"
-        if type(value) is tuple:
-            return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
-        if type(value) is list:
-            return f"[{', '.join(texts)}]"
-        return f"{{{', '.join(texts)}}}" if texts else "set()"
-    return None
+    return "..." if value is Ellipsis else None
 
 
 class _Silent(ast.NodeTransformer):
-    """Takes out calls that only tell a library's authors what is used."""
+    """Takes out noise."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         """Statements that are such a call."""

@@ -66,7 +66,7 @@ def export(
     *,
     example: Example,
     form: Literal["source", "program"] | None = None,
-    formats: Sequence[Literal["onnx", "torch"]] = (),
+    formats: str | Sequence[str] = (),
 ) -> Path:
     """Writes a network as source and weights that need torch alone.
 
@@ -76,7 +76,8 @@ def export(
 
     A network that has no plain source (it needs another package's classes, say) is written as a program of
     `torch.export`, in `program.pt2` beside a `model.py` that loads it; `architecture.json` and `model.py` say why.
-    Outputs of other libraries' classes come back as a dict whose items are attributes as well.
+    Outputs of other libraries' classes come back as a dict whose items are attributes as well. Source that is copied
+    stays under the licence of its authors.
 
     Args:
         net: a trained network, such as one from `mn.derive`.
@@ -106,9 +107,9 @@ def export(
         raise ExportError(f"export is given a {type(net).__name__}; expected a torch.nn.Module")
     if form not in (None, "source", "program"):
         raise ExportError(f"export is given form={form!r}; expected 'source', 'program' or None")
-    formats = (formats,) if isinstance(formats, str) else tuple(formats)
-    if not set(formats) <= {"onnx", "torch"}:
-        raise ExportError(f"export is given formats={formats!r}; expected 'onnx', 'torch' or both")
+    besides: tuple[str, ...] = (formats,) if isinstance(formats, str) else tuple(formats)
+    if not set(besides) <= {"onnx", "torch"}:
+        raise ExportError(f"export is given formats={besides!r}; expected 'onnx', 'torch' or both")
     # A copy, which hooks and traces may touch, on the device on which the proof runs.
     net = copy.deepcopy(net).cpu().eval()
     args, kwargs = tree_map_only(Tensor, lambda t: t.detach().cpu(), call_arguments(example))
@@ -120,11 +121,11 @@ def export(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:
         temporary = Path(made)
         written, reason = _write(case, temporary, form)
-        if formats:
+        if besides:
             program = program_of(net, args, kwargs)
-            if "onnx" in formats:
+            if "onnx" in besides:
                 write_onnx(program, temporary / "model.onnx", args, kwargs, case.out)
-            if "torch" in formats and written == "source":
+            if "torch" in besides and written == "source":
                 save_program(program, temporary / "program.pt2", weights=True)
         architecture = json.dumps(_architecture(net, written, reason), indent=2) + "\n"
         (temporary / "architecture.json").write_text(architecture, encoding="utf-8")
@@ -198,8 +199,9 @@ def load_export(folder: str | Path) -> nn.Module:
     path = Path(folder, "model.py")
     if not path.is_file():
         raise ExportError(f"'{folder}' has no model.py; expected a folder written by mn.export")
-    # One module for one source, where pickle finds the classes again.
-    name = f"exported_{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    # One module for one source, where pickle finds the classes again; a program has its file beside it.
+    place = str(path.resolve()) if path.with_name("program.pt2").is_file() else ""
+    name = f"exported_{hashlib.sha256(path.read_bytes() + place.encode()).hexdigest()[:16]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None

@@ -94,7 +94,7 @@ def load(weights=None):
 _FX_NAMES = {
     "inf": "from math import inf",
     "nan": "from math import nan",
-    "NoneType": "NoneType = type(None)",
+    "NoneType": "from types import NoneType",
     "device": "from torch import device",
 }
 _TAKEN = {"torch", "nn", "json", "pathlib", "Block", "DTYPES", "build", "load", "read_safetensors", "net", *_FX_NAMES}
@@ -123,7 +123,9 @@ def write_source(
     expression = writer.module(net, "", 1)
     ties = "".join(f"    {line}\n" for line in writer.ties(net))
     header = HEADER.format(
-        title=title, dtypes=DTYPES, imports="".join(f"{line}\n" for line in sorted(writer.excerpts.imports))
+        title=title,
+        dtypes=DTYPES,
+        imports="".join(f"{line}\n" for line in sorted(writer.excerpts.imports, reverse=True)),
     )
     definitions = "".join(f"\n{source}\n\n" for source in writer.excerpts.definitions.values())
     body = f"    return {expression}\n"
@@ -268,13 +270,15 @@ class _Writer:
         source = re.sub(r";  \w+ = .*None$", "", source, flags=re.M)  # fx frees variables early; noise to a reader
         for name, value in code.globals.items():
             if name in _FX_NAMES:
+                if not re.search(rf"(?<![.\w]){name}\b", source):
+                    continue  # fx names them all
                 self.excerpts.imports.add(_FX_NAMES[name])
             elif name not in ("torch", "fx_pytree", "pytree"):
                 known = self.excerpts.name_of(value, name)
                 if not known.startswith(("torch", "nn")):  # fx calls what a function returns by its name
                     source = re.sub(rf"(?<![.\w]){known}(?=\W)(?!\()", f"{known}_out", source)
                 source = re.sub(rf"\b{name}\b", known, source)
-        return "Block", textwrap.dedent(source.strip("\n")), {}, constants
+        return "Block", textwrap.dedent(source.strip("\n")).rstrip(), {}, constants
 
     def ties(self, net: nn.Module) -> list[str]:
         """Statements that make shared modules and parameters one again after loading."""

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from modularnas import _core
 from modularnas.errors import RuleError
-from modularnas.nn import Elastic, MaskedNorm, MixedOp, Relaxation, privatise, select
+from modularnas.nn import Elastic, MaskedNorm, Relaxation, privatise, select
 from modularnas.nn.fuse import Shared
 from modularnas.train.strategy import Strategy, named
 from modularnas.transform.every_gradient import every_gradient
@@ -47,13 +47,15 @@ class Supernet(nn.Module):
         mode: `"sliced"` or `"masked"`, as given to `mn.rewrite`.
     """
 
+    #: How inputs are resized, where their size is a decision.
+    RESIZING = "bilinear"
+
     def __init__(
         self,
         model: nn.Module,
         plan: _core.RewritePlan,
         switches: Sequence[Sequence[tuple[Any, Sequence[Any]]]],
         parts: Mapping[str, Elastic],
-        costs: dict[str, dict[str, dict[str, int]]],
         *,
         mode: str = "sliced",
         inside: Sequence[tuple[MaskedNorm, Sequence[tuple[int, Sequence[bool]]]]] = (),
@@ -74,8 +76,9 @@ class Supernet(nn.Module):
         self._inside = list(inside)  # masked norms that are part of the network only for some codes of decisions
         self._order = dict(order or {})  # the modules of the given model by path, as they ran
         self._private: list[tuple[nn.Module, list[tuple[int, int]]]] = []  # norms: (decision, number of its codes)
-        self._costs = costs  # of the candidates, by path and name
-        self._space = plan.with_costs(costs)
+        resolutions = [action for action in plan.actions if action["action"] == "resolution"]
+        self._resolution = resolutions[0] if resolutions else None
+        self._space = plan.with_costs()
         self._codes: tuple[int, ...] = (-2,) * len(self._switches)
         self._policy: Strategy | None = None
         self._seed = 0
@@ -275,10 +278,21 @@ class Supernet(nn.Module):
         return output
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
+        size = self.resolution(self._codes)
+        if size is not None and tuple(args[0].shape[2:]) != size:
+            args = (nn.functional.interpolate(args[0], size, mode=self.RESIZING), *args[1:])
         if self.relaxed is None or self._shared is None or torch.compiler.is_compiling():
             return self.model(*args, **kwargs)
         with self._shared:
             return self.model(*args, **kwargs)
+
+    def resolution(self, codes: Sequence[int]) -> tuple[int, int] | None:
+        """The size (H, W) to which the network of a point's codes resizes its input; None: it takes it as it is."""
+        if self._resolution is None:
+            return None
+        code, given = codes[self._resolution["decision"]], self._resolution["given"]
+        size = self._resolution["sizes"][code]
+        return None if code == given else (size, size) if isinstance(size, int) else tuple(size)
 
     def _keep_path(self, output: Any) -> None:
         """Makes the backward of an output run on the path of its forward."""
@@ -326,7 +340,12 @@ class Supernet(nn.Module):
             >>> supernet = mn.rewrite(net, [mn.rules.width(0.5, 1.0)], example=x).sort_channels()
             >>> torch.allclose(supernet(x), net(x), atol=1e-6)
             True
+
+        Raises:
+            RuleError: if widths above the given ones, or other numbers of groups, are choices.
         """
+        if self._plan.diagonals or any(map(_grows, self._plan.cuts)):
+            raise RuleError("channels are sorted before they are wider or in other groups than given; leave that out")
         whole: dict[str, Tensor] = {}
         for cut in self._plan.cuts:
             path, name = cut["holders"][0]
@@ -392,7 +411,7 @@ class Supernet(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._space = self._plan.with_costs(self._costs)
+        self._space = self._plan.with_costs()
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -406,6 +425,13 @@ class Supernet(nn.Module):
     def extra_repr(self) -> str:
         """The size of the space."""
         return repr(self.space)
+
+
+def _grows(cut: dict[str, Any]) -> bool:
+    """Whether the shared tensor has more channels than the given one."""
+    longest = (max(length for _, length in [*run["ranges"], run["inactive"]]) for run in cut["runs"])
+    given = sum(run["inactive"][1] for run in cut["runs"])
+    return bool(cut["content"] != "window" and sum(longest) > given)
 
 
 def _in_backward() -> bool:

@@ -25,19 +25,30 @@ from modularnas.errors import NetworkError
 from modularnas.ops.slot import Slot
 from modularnas.transform.dataflow import DataFlow, holder_names
 from modularnas.transform.duplicate import duplicate
+from modularnas.transform.kind import kind
 
-__all__ = ["Call", "Example", "Trace", "call_arguments", "evaluating", "on_meta", "trace"]
+__all__ = ["Call", "Example", "Trace", "call_arguments", "evaluating", "joined", "on_meta", "trace"]
 
 Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 
 @dataclass
 class Call:
-    """One call of a module; its tensors have shape and dtype without memory (fake ones, or on the device "meta")."""
+    """One call of a module; its tensors have shape and dtype without memory (fake ones, or on the device "meta").
+
+    Attributes:
+        args: positional arguments.
+        kwargs: keyword arguments.
+        record: the call in the data flow.
+        output: what it returned.
+        end: how many steps of the data flow there were when it ended.
+    """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    record: dict[str, Any]
     output: Any = None
+    end: int = 0
 
     @property
     def input_shape(self) -> torch.Size | None:
@@ -61,6 +72,8 @@ class Trace:
             every use of it.
         shared: for each parameter that is reached in several ways, the paths of the modules on each way.
         cost: params, macs and activation bytes of the whole model.
+        waiting: steps of candidates, with the number of steps after which they come.
+        filled: of placeholders, by path, the calls of which a candidate has made the output.
     """
 
     network: dict[str, Any]
@@ -68,6 +81,8 @@ class Trace:
     around: dict[str, set[str]]
     shared: list[list[set[str]]]
     cost: dict[str, int]
+    waiting: list[tuple[int, list[dict[str, Any]]]] = field(default_factory=list)
+    filled: dict[str, set[int]] = field(default_factory=dict)
 
 
 def call_arguments(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -161,15 +176,17 @@ def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *,
 
     def enter(path: str, node: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            flow.enter(node, (args, kwargs))
-            seen.calls[path].append(Call(*bare((args, kwargs))))
+            record = flow.enter(node, (args, kwargs))
+            positional, named = bare((args, kwargs))
+            seen.calls[path].append(Call(positional, named, record))
 
         return hook
 
     def leave(path: str, leaf: bool) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             flow.leave(output, leaf)
-            seen.calls[path][-1].output = bare(output)
+            call = seen.calls[path][-1]
+            call.output, call.end = bare(output), len(flow.steps)
 
         return hook
 
@@ -247,6 +264,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def joined(path: str, inner: str) -> str:
+    """The path of a module, or of a tensor, inside of a module."""
+    return f"{path}.{inner}" if path and inner else path or inner
+
+
 def _records(seen: _Seen) -> Trace:
     structure = seen.structure
     around = {path: set.intersection(*to_module) for path, to_module in structure.ways.items()}
@@ -260,33 +282,13 @@ def _records(seen: _Seen) -> Trace:
         {
             "path": path,
             "class": type(module).__name__,
-            **_kind(module, _sealed(structure, module)),
+            **kind(module, _sealed(structure, module)),
             "within": [node[other] for other in around[path]],
         }
         for path, module in structure.modules.items()
     ]
     network = {"nodes": records, "flow": seen.flow.record()}
     return Trace(network, dict(seen.calls), around, shared, seen.flow.total())
-
-
-def _kind(module: nn.Module, sealed: str | None) -> dict[str, Any]:
-    if isinstance(module, Slot):
-        return {"kind": "slot"}
-    if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-        padding = module.padding
-        if padding == "valid":
-            padding = (0,) * len(module.kernel_size)
-        return {
-            "kind": "conv",
-            "in_channels": module.in_channels,
-            "out_channels": module.out_channels,
-            "kernel_size": list(module.kernel_size),
-            "padding": None if isinstance(padding, str) else list(padding),
-            "dilation": list(module.dilation),
-            "groups": module.groups,
-            "sealed": sealed,
-        }
-    return {"kind": "other"}
 
 
 def _sealed(structure: _Structure, module: nn.Module) -> str | None:

@@ -139,6 +139,8 @@ pub(super) mod tests {
     use super::*;
     use crate::trial::{Constraint, Direction, Objective};
 
+    type Curve<'a> = &'a [(u64, &'a [f64])];
+
     /// Curves by trial, all complete but the last, which is asked about.
     pub(crate) fn prunes(rule: &Value, goals: &Goals, curves: &[&[(u64, &[f64])]]) -> bool {
         let mut reports = Reports::default();
@@ -166,12 +168,11 @@ pub(super) mod tests {
         let rule = json!({"name": "percentile", "percentile": 50, "startup_trials": 2});
         let limit = Constraint { metric: "macs".into(), low: None, high: Some(10.0) };
         let limited = Goals::new(vec![least("loss")], vec![limit]).unwrap();
-        let (small, large): (&[(u64, &[f64])], &[(u64, &[f64])]) =
-            (&[(0, &[9.0, 5.0])], &[(0, &[1.0, 50.0])]);
+        let (small, large): (Curve<'_>, Curve<'_>) = (&[(0, &[9.0, 5.0])], &[(0, &[1.0, 50.0])]);
         assert!(prunes(&rule, &limited, &[small, small, large]), "infeasible, though its loss is less");
         assert!(!prunes(&rule, &limited, &[large, large, small]));
         let two = Goals::new(vec![least("loss"), least("ms")], vec![]).unwrap();
-        let (a, b): (&[(u64, &[f64])], &[(u64, &[f64])]) = (&[(0, &[1.0, 5.0])], &[(0, &[5.0, 1.0])]);
+        let (a, b): (Curve<'_>, Curve<'_>) = (&[(0, &[1.0, 5.0])], &[(0, &[5.0, 1.0])]);
         assert!(!prunes(&rule, &two, &[a, a, b]), "neither dominates");
         assert!(prunes(&rule, &two, &[a, b, &[(0, &[6.0, 6.0])]]));
     }

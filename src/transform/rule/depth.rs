@@ -95,6 +95,7 @@ pub(super) fn stages(
                     suffix: "depth",
                     domain: Domain::Categorical(kept.iter().map(|&n| Label::Int(n as i64)).collect()),
                     original: Some(kept.len() as i32 - 1),
+                    shares: None,
                     effect: Effect::Depth { kept, head },
                 },
                 blocks: run[head..].to_vec(),

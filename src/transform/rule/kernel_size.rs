@@ -51,6 +51,7 @@ pub(super) fn open(node: &Node, sizes: &[u64], named: bool) -> Result<Opening, S
         suffix: "kernel_size",
         domain: Domain::Categorical(sizes.iter().map(|&size| Label::Int(size as i64)).collect()),
         original: sizes.iter().position(|&size| size == given).map(|code| code as i32),
+        shares: None,
         effect: Effect::Kernel { sizes, paddings: conv.padding.is_some().then_some(paddings) },
     })
 }
@@ -74,6 +75,7 @@ mod tests {
                 sealed: None,
             }),
             within: vec![0],
+            place: None,
         }
     }
 

@@ -40,8 +40,13 @@ pub(super) fn stages(
         let present = (0..blocks.len())
             .map(|block| chosen.iter().map(|subset| subset.contains(&block)).collect())
             .collect();
-        let opening =
-            Opening { suffix: "subset", domain, original: None, effect: Effect::Subset { present } };
+        let opening = Opening {
+            suffix: "subset",
+            domain,
+            original: None,
+            shares: None,
+            effect: Effect::Subset { present },
+        };
         stages.open.push(Stage { node, opening, blocks });
     }
     Ok(stages)

@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     fn segment(width: Option<usize>, start: u64, count: u64, repeat: u64) -> Segment {
-        Segment { width, start, first: 0, count, repeat }
+        Segment { width, start, first: 0, count, repeat, grows: false }
     }
 
     #[test]

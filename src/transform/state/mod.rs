@@ -7,6 +7,7 @@
 mod average;
 mod channels;
 mod deepen;
+mod groups;
 mod inherit;
 mod kernel;
 mod slice;
@@ -20,6 +21,7 @@ use tch::{TchError, Tensor};
 pub use average::average;
 pub use channels::Channels;
 pub use deepen::{identity_kernel, identity_norm};
+pub use groups::{diagonal, widen_blocks};
 pub use inherit::{Match, inherit};
 pub use kernel::{surround, transform_name, transformed};
 pub use slice::{Grow, Slice};

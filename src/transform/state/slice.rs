@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use tch::Tensor;
 
-use super::{State, WeightMap, surround, tensor, transform_name, transformed, weight_path};
+use super::{
+    State, WeightMap, diagonal, surround, tensor, transform_name, transformed, weight_path, widen_blocks,
+};
 use crate::error::Result;
 use crate::space::Point;
-use crate::transform::{Action, RewritePlan};
+use crate::transform::{Action, Content, Cut, RewritePlan};
 
 /// From the supernet to the network of a point: each shared tensor cut to what stays of it; views where that is one
 /// range of each dimension. The source has the matrices of kernels that shrink in a learned way as well.
@@ -42,6 +44,19 @@ impl WeightMap for Slice<'_> {
                 };
                 let part = keep(whole, cut.dim as i64, &cut.ranges(to.codes()))?;
                 state.insert(path, part);
+            }
+            for kernel in &self.0.diagonals {
+                let Some((module, name)) = kernel.holders.first() else { continue };
+                let path = beside(module, name);
+                let whole = match state.get(&path) {
+                    Some(tensor) => tensor,
+                    None => tensor(source, &path)?,
+                };
+                let parts = kernel.blocks(to.codes());
+                if parts > 1 {
+                    let part = diagonal(whole, kernel.fewest() as i64, parts as i64)?;
+                    state.insert(path, part);
+                }
             }
             Ok(())
         })?;
@@ -78,6 +93,30 @@ fn keep(whole: &Tensor, dim: i64, ranges: &[(u64, u64)]) -> Result<Tensor> {
     Ok(Tensor::f_cat(&parts, dim)?)
 }
 
+/// A dimension with a place for the most that may stay. New channels are copies of the first ones; where channels are
+/// read, zeros, so that nothing depends on new ones until training makes it so. (Net2Net, Chen et al. 2016, arXiv
+/// 1511.05641, algorithm 1, divides what reads a channel among its copies, which would change the given weights.)
+fn lengthen(given: &Tensor, cut: &Cut) -> Result<Tensor> {
+    let dim = cut.dim as i64;
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for run in &cut.runs {
+        let length = run.inactive.1 as i64;
+        let known = given.f_narrow(dim, start, length)?;
+        start += length;
+        let more = run.largest() as i64 - length;
+        if more > 0 {
+            let index: Vec<i64> = (0..more).map(|i| i % length).collect();
+            let copies = known.f_index_select(dim, &Tensor::from_slice(&index).f_to(given.device())?)?;
+            let new = if cut.content == Content::Read { copies.f_zeros_like()? } else { copies };
+            parts.extend([known, new]);
+        } else {
+            parts.push(known);
+        }
+    }
+    Ok(Tensor::f_cat(&parts, dim)?)
+}
+
 /// From the given network to the supernet: each weight grown to the largest size; those already large enough are
 /// left out.
 pub struct Grow<'a>(pub &'a RewritePlan);
@@ -99,6 +138,29 @@ impl Grow<'_> {
                         state.insert(path, surround(weight, largest)?);
                     }
                 }
+            }
+            for kernel in &self.0.diagonals {
+                let Some((module, _)) = kernel.holders.first() else { continue };
+                let path = weight_path(module);
+                let weight = match state.get(&path) {
+                    Some(tensor) => tensor,
+                    None => tensor(source, &path)?,
+                };
+                let parts = kernel.given / kernel.fewest();
+                if parts > 1 {
+                    let wide = widen_blocks(weight, kernel.given as i64, parts as i64)?;
+                    state.insert(path, wide);
+                }
+            }
+            for cut in self.0.cuts.iter().filter(|cut| cut.grows()) {
+                let Some((module, name)) = cut.holders.first() else { continue };
+                let path = beside(module, name);
+                let given = match state.get(&path) {
+                    Some(tensor) => tensor,
+                    None => tensor(source, &path)?,
+                };
+                let grown = lengthen(given, cut)?;
+                state.insert(path, grown);
             }
             Ok(())
         })?;

@@ -38,8 +38,15 @@ class Probe:
     loss: Loss
 
     def weights(self) -> list[nn.Parameter]:
-        """The matrices and kernels: trainable parameters of two dimensions or more, without biases and norms."""
-        return [parameter for parameter in self.net.parameters() if parameter.requires_grad and parameter.ndim > 1]
+        """The matrices and kernels: trainable parameters of two dimensions or more, without biases and norms.
+
+        Raises:
+            EvaluationError: if there is none.
+        """
+        found = [parameter for parameter in self.net.parameters() if parameter.requires_grad and parameter.ndim > 1]
+        if not found:
+            raise EvaluationError("this proxy looks at weights, and the network has none to train")
+        return found
 
     def batch_loss(self, part: slice = slice(None)) -> Tensor:
         """The loss on a part of the batch.
@@ -54,8 +61,6 @@ class Probe:
     def gradients(self, part: slice = slice(None)) -> list[tuple[nn.Parameter, Tensor]]:
         """Each weight with the gradient of the loss on a part of the batch; weights without one have zeros."""
         weights = self.weights()
-        if not weights:
-            return []
         found = torch.autograd.grad(self.batch_loss(part), weights, allow_unused=True, materialize_grads=True)
         return list(zip(weights, found, strict=True))
 

@@ -27,6 +27,7 @@ class Constructed(TypedDict):
 def construct(
     model: str,
     task: dict[str, Any],
+    seed: int,
     arguments: dict[str, Any] | None = None,
     rules: list[dict[str, Any]] | None = None,
     example: list[int] | None = None,
@@ -37,6 +38,7 @@ def construct(
         model: `"module:function"` or `"file.py:function"` that returns a network, or a pair of a supernet and an
             example of its input; or the name of a ready space.
         task: data, loss and score: `{"data": "cifar10", "path": …}` (see `Pictures`), or `{"run": "file.py:Class", …}`.
+        seed: of the first weights.
         arguments: of the function.
         rules: what may vary, as `[{"kernel_size": [3, 5]}, {"width": {"choices": [0.5, 1.0], "where": "layer3.*"}}]`.
         example: the shape of an input, batch included.
@@ -51,6 +53,7 @@ def construct(
         "rules": list(rules or []),
         "example": example,
         "task": task,
+        "seed": seed,
         "code": [_code(model), _code(task.get("run", ""))],
     }
     make_task(task)  # wrong data is found here, not after the training

@@ -17,7 +17,7 @@ class Derived(TypedDict):
 
     network: dict[str, Any]
     weights: dict[str, Tensor]
-    costs: dict[str, float]
+    costs: dict[str, int]
 
 
 def derive(

@@ -105,6 +105,7 @@ def morph(
         "arguments": {"model": model, "arguments": arguments or {}, "example": example, "steps": len(morphisms.space)},
         "example": example,
         "task": task,
+        "seed": seed,
     }
     return {
         "network": description,
@@ -114,9 +115,7 @@ def morph(
     }
 
 
-def grown(
-    point: dict[str, Any], model: str, arguments: dict[str, Any], example: list[int], steps: int
-) -> nn.Module:
+def grown(point: dict[str, Any], model: str, arguments: dict[str, Any], example: list[int], steps: int) -> nn.Module:
     """The network of a point, with weights made anew."""
     net = resolve(model)(**arguments).eval()
     return transform.Morphisms(net, example=torch.randn(example), steps=steps).build(point)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +23,20 @@ __all__ = ["build_network", "build_supernet", "costs", "load_network", "load_sup
 
 def build_supernet(description: Mapping[str, Any]) -> tuple[Supernet, Tensor]:
     """The supernet of a description from `construct`, with weights made anew, and an example of its input."""
+    supernet, example = _build(json.dumps({name: description[name] for name in _MODEL}))
+    return copy.deepcopy(supernet), example.clone()
+
+
+@functools.lru_cache(maxsize=1)  # stages in one process build once
+def _build(described: str) -> tuple[Supernet, Tensor]:
+    description = json.loads(described)
+    # Random numbers of its own, so that a stage sees the same ones whether this was built before or not.
+    with torch.random.fork_rng():
+        torch.manual_seed(description["seed"])
+        return _make(description)
+
+
+def _make(description: Mapping[str, Any]) -> tuple[Supernet, Tensor]:
     made = resolve(description["model"])(**description["arguments"])
     if isinstance(made, tuple):
         supernet, example = made
@@ -33,6 +50,10 @@ def build_supernet(description: Mapping[str, Any]) -> tuple[Supernet, Tensor]:
     return rewrite(made, opened, example=example), example
 
 
+#: What of a description makes the supernet.
+_MODEL = ("model", "arguments", "rules", "example", "seed", "code")
+
+
 def load_supernet(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[Supernet, Tensor]:
     """The supernet of a description with given weights, on the device of its task."""
     supernet, example = build_supernet(description)
@@ -44,7 +65,9 @@ def load_supernet(description: Mapping[str, Any], weights: Mapping[str, Tensor])
 def build_network(description: Mapping[str, Any]) -> tuple[nn.Module, Tensor]:
     """The network of a description from `derive`, with weights made anew, and an example of its input."""
     if description.get("build"):
-        net = resolve(description["build"])(description["point"], **description["arguments"])
+        with torch.random.fork_rng():
+            torch.manual_seed(description["seed"])
+            net = resolve(description["build"])(description["point"], **description["arguments"])
         return net, torch.zeros(description["example"])
     supernet, example = build_supernet(description)
     return derive(supernet, description["point"]), example

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+import json
 from pathlib import Path
 from typing import Any, TypedDict
 
 from torch import Tensor
 
 from modularnas import evaluate
+from modularnas.evaluate.candidate import Candidate
 from modularnas.pipeline.stages.network import load_supernet
 from modularnas.pipeline.stages.task import make_task
 from modularnas.search import create
@@ -25,14 +26,6 @@ class Searched(TypedDict):
     values: dict[str, float]
     front: list[dict[str, Any]]
     trials: list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A point in the place of a trial."""
-
-    point: Any
-    number: int = -1
 
 
 def search(
@@ -72,12 +65,8 @@ def search(
     net, _ = load_supernet(supernet, weights)
     task = make_task(supernet["task"])
     objectives = objectives or {"accuracy": "max"}
-    space = net.space
-    if latency is not None:
-        tables = {name: {_label(c): ms for c, ms in row} for name, row in latency["tables"].items()}
-        space = space.with_cost("latency_ms", tables, constant=latency["constant"])
     study = Study(
-        space,
+        net.space,
         create(algorithm, **(settings or {})),
         objectives,
         {name: (low, high) for name, (low, high) in (constraints or {}).items()},
@@ -91,9 +80,11 @@ def search(
         calibration=list(itertools.islice(task.batches("train"), n_calibration)),
     )
 
+    table = None if latency is None else evaluate.LatencyTable.from_json(json.dumps(latency))
+
     def measure(point: Any) -> dict[str, float]:
-        (values,) = evaluator.evaluate([_Candidate(net.space.point(dict(point)))])
-        return {**values, **({} if latency is None else {"latency_ms": float(space.cost(point)["latency_ms"])})}
+        (values,) = evaluator.evaluate([Candidate(0, point)])
+        return values if table is None else {**values, "latency_ms": table.predict(point)}
 
     study.optimize(measure, trials=trials, progress=False)
     metric, direction = next(iter(objectives.items()))
@@ -105,8 +96,3 @@ def search(
         "front": front,
         "trials": [{"point": dict(t.point), "values": t.values} for t in study.trials if t.state == "complete"],
     }
-
-
-def _label(value: Any) -> Any:
-    """A choice as it is in the space, where lists are tuples."""
-    return tuple(value) if isinstance(value, list) else value

@@ -31,7 +31,7 @@ def train_supernet(
     checkpoint: Checkpoint,
     report: Report,
     seed: int,
-    epochs: int,
+    epochs: int = 0,
     strategy: str = "SinglePath",
     settings: dict[str, Any] | None = None,
     shrinking: list[dict[str, Any]] | None = None,
@@ -47,11 +47,12 @@ def train_supernet(
         checkpoint: given.
         report: given.
         seed: of the paths.
-        epochs: how many.
+        epochs: how many; with `shrinking` the sum of its stages.
         strategy: a class of `mn.train`: `SinglePath`, `FairNAS`, `Sandwich`, `WeightsOnly`, `ProgressiveShrinking`, ….
         settings: of the strategy.
-        shrinking: the stages of progressive shrinking: `[{epochs: 2, open: {"*kernel_size": null}, n_paths: 1}, …]`, in
-            place of `epochs`; the teacher is the largest network with the weights that the stage starts from.
+        shrinking: the stages of progressive shrinking, as
+            `[{epochs: 2, open: {"*kernel_size": null}, n_paths: 1}, …]` (see `mn.train.ShrinkingStage`); the teacher is
+            the largest network with the weights that the stage starts from.
         lr: the first learning rate of SGD; cosine decay.
         weight_decay: of SGD.
         clip: the largest norm of the gradients.
@@ -64,10 +65,7 @@ def train_supernet(
     n_batches = sum(1 for _ in task.batches("train"))
     options = {"seed": seed, **(settings or {})}
     if shrinking is not None:
-        options["stages"] = [
-            train.ShrinkingStage(round(stage["epochs"] * n_batches), **{k: v for k, v in stage.items() if k != "epochs"})
-            for stage in shrinking
-        ]
+        options["stages"] = [_stage(n_batches=n_batches, **stage) for stage in shrinking]
         options["teacher"] = net.derive(net.space.extremes("macs")[1])
         epochs = round(sum(stage["epochs"] for stage in shrinking))
     known = [name for name, cls in vars(train).items() if isinstance(cls, type) and issubclass(cls, train.Strategy)]
@@ -91,3 +89,7 @@ def train_supernet(
         also={"strategy": rule},
     )
     return {"weights": to_cpu(net.state_dict()), "losses": losses}
+
+
+def _stage(n_batches: int, epochs: float, **rest: Any) -> train.ShrinkingStage:
+    return train.ShrinkingStage(round(epochs * n_batches), **rest)

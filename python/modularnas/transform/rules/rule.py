@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,13 +54,20 @@ class Rule:
         where: which of them the user means; None: all.
         candidates: for a rule that replaces, the candidate ops by name; None stands for the given module.
         decision: the names of its decisions; None: path and what varies.
+        kind: for a rule that replaces modules of one kind by others of it, this kind; candidates that do not fit a
+            place are left out there.
+        sizes: for a rule that changes the sizes of pictures, the choices; each is run once.
+        tie: patterns, the places of each of which vary together; `("",)`: all of them.
     """
 
     data: dict[str, Any]
     target: Callable[[nn.Module], bool]
     where: Where | None = None
-    candidates: dict[str, Build | None] | None = None
+    candidates: Mapping[str, Build | None] | None = None
     decision: Name | None = None
+    kind: str | None = None
+    sizes: tuple[tuple[int, ...], ...] | None = None
+    tie: tuple[str, ...] = ()
 
     def named(self, decision: Name) -> Rule:
         """The rule with names for its decisions; places of one name are one decision and vary together.
@@ -78,11 +85,22 @@ class Rule:
 
     def applied(self, model: nn.Module) -> dict[str, Any]:
         """The rule with the paths of the modules that it is meant for."""
-        targets = {
-            path: module
-            for path, module in model.named_modules()
-            if self.target(module) and matches(self.where, path, module)
-        }
+        modules = dict(model.named_modules())
+        targets = [
+            path for path, module in modules.items() if self.target(module) and matches(self.where, path, module)
+        ]
         named = self.decision
-        names = {path: named(path, module) for path, module in targets.items()} if named else {}
-        return {**self.data, "targets": list(targets), "named": self.where is not None, "decisions": names}
+        tied = {
+            path: pattern
+            for path, module in modules.items()
+            for pattern in self.tie[::-1]  # the first that matches counts
+            if matches(pattern or None, path, module)
+        }
+        return {
+            **self.data,
+            "targets": targets,
+            "named": self.where is not None,
+            "decisions": {path: named(path, modules[path]) for path in targets} if named else {},
+            "tied": tied,
+            "unfit": {},
+        }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from modularnas.errors import RuleError
+from modularnas.ops.slot import Slot
 from modularnas.transform.rules.rule import Rule, Where
 
 __all__ = ["expansion", "width"]
@@ -19,8 +20,10 @@ def width(*sizes: float, divisor: int = 1, where: Where | None = None) -> Rule:
     first channels stay (slimmable networks, arXiv 1812.08928); all sizes share one weight.
 
     Args:
-        sizes: shares of the given number in (0, 1], as floats; or numbers of channels, as ints, which open the layers
-            whose given number is among them. Numbers above the given one are left out.
+        sizes: shares of the given number, as floats; or numbers of channels, as ints, which open the layers whose given
+            number is among them. Shares above 1.0 add channels that start as copies of the first ones and that no layer
+            reads yet, so that a wider network starts as the given function (but where a norm is over channels); they
+            are left out where a layer's channels have no end to add to. Ints above the given number are left out.
         divisor: the number is rounded to a multiple of it; 8 suits most hardware. The given number stays as it is.
         where: which layers: a glob over module paths, a class, a predicate(path, module), or a list of these. Of
             coupled layers it must name all.
@@ -42,8 +45,8 @@ def width(*sizes: float, divisor: int = 1, where: Where | None = None) -> Rule:
         raise RuleError(
             f"width is given {sizes}, floats and ints; expected only shares (0.5, 1.0) or only channels (32, 64)"
         )
-    if not all(0 < ratio <= 1 for ratio in ratios):
-        raise RuleError(f"width is given the shares {tuple(ratios)}; expected more than 0 and at most 1.0")
+    if not all(0 < ratio <= 8 for ratio in ratios):
+        raise RuleError(f"width is given the shares {tuple(ratios)}; expected more than 0 and at most 8.0")
     if not all(count >= 1 for count in channels):
         raise RuleError(f"width is given {tuple(channels)} channels; expected 1 or more")
     _check_divisor("width", divisor)
@@ -86,4 +89,6 @@ def _check_divisor(rule: str, divisor: int) -> None:
 
 
 def _makes_channels(module: nn.Module) -> bool:
-    return any(parameter is not None and parameter.dim() > 1 for parameter in module._parameters.values())
+    return isinstance(module, Slot) or any(
+        parameter is not None and parameter.dim() > 1 for parameter in module._parameters.values()
+    )

@@ -17,7 +17,7 @@ from torch.nn.utils import skip_init
 
 from modularnas import _core
 from modularnas.errors import NetworkError
-from modularnas.transform.apply import channel_layout
+from modularnas.transform.candidates import channel_layout
 from modularnas.transform.state.tensors import check_same, readable
 from modularnas.transform.trace import Example, Trace, call_arguments, evaluating
 
@@ -166,7 +166,7 @@ def _insert(model: nn.Module, given: nn.Module, block: nn.Module) -> nn.Module:
                     children.append((f"{name}_deeper", block))
             parent._modules.clear()
             for i, (name, inside) in enumerate(children):
-                parent._modules[str(i) if numbered else name] = inside
+                parent._modules[str(i) if numbered else name] = inside  # type: ignore[assignment, unused-ignore]
         else:
             parent._modules.update({name: wrapped for name, child in parent._modules.items() if child is given})
     return model

@@ -5,7 +5,7 @@ Elsken, Metzen and Hutter 2017, "Simple and Efficient Architecture Search for Co
 skip), with the parent's weights. A search space is finite, growth is not: a point here is a sequence of morphisms that
 ends at its first `"stop"`, and a morphism is a kind and a place, the n-th part of the way through those places where
 that kind fits in the network so far. So any search algorithm can walk it, and the network of a point is known without
-any weights. The paper also concatenates (type III); here skips add.
+any weights. A kind that fits nowhere changes nothing. The paper also concatenates (type III); here skips add.
 """
 
 from __future__ import annotations
@@ -85,9 +85,6 @@ class Morphisms:
             point: a point of `space`.
             parent: a point and its trained network; if the sequence begins like the parent's, it goes on from there
                 with the parent's weights, else from the given model.
-
-        Raises:
-            NetworkError: if a morphism fits nowhere.
         """
         sequence = self._sequence(point)
         net, known = self.model, 0
@@ -124,7 +121,7 @@ class Morphisms:
                 return widen(net, path, wide, example=self.example, noise=0.1)
             except NetworkError:
                 continue
-        raise NetworkError(f"'{kind}' fits nowhere in the network")
+        return net
 
 
 def _deeper(net: nn.Module, traced: Trace) -> list[tuple[Any, ...]]:

@@ -1,0 +1,67 @@
+"""The scripts of the paper's tables: every row is described, every method runs, lines of code are counted."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+FOLDER = pathlib.Path(__file__).parents[2] / "docs" / "paper"
+yaml = pytest.importorskip("yaml")
+
+
+def script(name, *arguments):
+    command = [sys.executable, str(FOLDER / f"{name}.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_row_has_a_method_and_a_space():
+    methods = {"Random"} | {
+        line.strip().split('"')[1]
+        for line in (FOLDER / "experiment.py").read_text().splitlines()
+        if line.startswith('    "')
+    }
+    n = 0
+    for table in (3, 4, 5):
+        description = yaml.safe_load((FOLDER / f"table{table}.yaml").read_text())
+        for row in description["rows"]:
+            n += 1
+            assert row["method"] in methods, row
+            for recipe in description["recipes"].values():
+                assert row["space"] in recipe["spaces"], row
+    assert n == 45  # of 52; the other seven are table 6
+
+
+def test_lines_of_user_code():
+    rows = [line.split("|") for line in script("table7").splitlines()[2:]]
+    ours = [int(row[2]) for row in rows]
+    assert ours[0] <= 5
+    assert ours[1:3] == [0, 0]
+    assert ours[3] <= 2
+
+
+@pytest.mark.slow
+def test_setups_of_table_7_run(data, tmp_path):
+    pytest.importorskip("torchvision")
+    assert script("table7", "--data", data).count("ran, accuracy") == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("table", "rows"), [(3, ["3.4", "3.16", "3.27"]), (4, ["4.3", "4.7"]), (5, ["5.1", "5.4", "5.5"])]
+)
+def test_rows_run(table, rows, data, tmp_path):
+    script(f"table{table}", "--data", data, "--out", tmp_path, "--recipe", "smoke", "--rows", *rows)
+    done = json.loads((tmp_path / f"table{table}-smoke.json").read_text())
+    assert set(done) == {f"{row}/0" for row in rows}
+    assert "| published |" in (tmp_path / f"table{table}-smoke.md").read_text()
+
+
+@pytest.mark.slow
+def test_fronts_of_figure_11(data, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert "genetic, latency_64_ms" in script("figure11", "--data", data, "--out", tmp_path, "--smoke")
+    assert (tmp_path / "figure11.png").stat().st_size > 10_000

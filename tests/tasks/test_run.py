@@ -1,0 +1,38 @@
+"""Tasks from beginning to end, in the smallest size."""
+
+import json
+
+import pytest
+
+import modularnas as mn
+
+FILES = {"image": "cifar10_small.npz", "voice": "fsdd_8k.npz", "recommendation": "ctr_small.npz"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", FILES)
+def test_a_task_runs_and_gives_a_card_and_a_network(task, data, tmp_path):
+    result = mn.tasks.run(task, data=data / FILES[task], out=tmp_path, smoke=True, seed=3)
+    assert set(result.table) == {"baseline", "random", "random_search", "searched"}
+    card = json.loads((tmp_path / "result.json").read_text())
+    assert card["seed"] == 3
+    assert card["table"] == result.table
+    assert "| searched |" in (tmp_path / "card.md").read_text()
+    assert mn.load_export(tmp_path / "best") is not None
+
+
+@pytest.mark.slow
+def test_the_same_seed_is_the_same_run(data, tmp_path):
+    settings = {"data": data / "ctr_small.npz", "smoke": True, "table": "criteo"}
+    first, second = (mn.tasks.run("recommendation", out=tmp_path / name, **settings) for name in "ab")
+    assert first.point == second.point
+    for name, row in first.table.items():
+        assert row["auc"] == second.table[name]["auc"]
+
+
+def test_names_and_unknown_tasks(tmp_path):
+    assert mn.tasks.names() == ["image", "recommendation", "voice"]
+    with pytest.raises(mn.ModularNASError, match=r"there is no task 'music'; there are image, recommendation, voice"):
+        mn.tasks.run("music", data=tmp_path, out=tmp_path)
+    with pytest.raises(mn.ModularNASError, match=r"the task 'voice' is given no data="):
+        mn.tasks.run("voice", out=tmp_path)
