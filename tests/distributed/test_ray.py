@@ -3,6 +3,8 @@
 import os
 import time
 
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # read when ray is imported; busy machines start slowly
+
 import pytest
 
 import modularnas as mn

@@ -31,8 +31,8 @@ __all__ = ["Ray"]
 
 #: How often the size of the cluster is looked at, where it says how many workers there are.
 RESIZED_EVERY_S = 5.0
-#: After so long without any worker a user is told that there is no room for one.
-PATIENCE_S = 60.0
+#: After so long without any worker a user is told, for there may be no room for one.
+PATIENCE_S = 300.0
 
 
 class Ray:
@@ -195,7 +195,8 @@ class _Crew:
             plan, room = self.plan, self.ray.available_resources()
             warnings.warn(
                 f"no worker has started for {PATIENCE_S:.0f} s: each needs {plan.num_cpus:g} CPU and {plan.num_gpus:g} "
-                f"GPU, the cluster has {room.get('CPU', 0):g} and {room.get('GPU', 0):g} free",
+                f"GPU, the cluster has {room.get('CPU', 0):g} and {room.get('GPU', 0):g} free; `ray status` says "
+                "what they wait for",
                 stacklevel=2,
             )
         return there
