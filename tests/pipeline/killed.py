@@ -44,7 +44,7 @@ def begun(out, stage):
 def main():
     name, out, *settings = sys.argv[1:]
     torch.set_num_threads(1)
-    pipeline, seed = read_pipeline(name, settings=dict(map(setting, settings)), smoke=True)
+    pipeline, seed = read_pipeline(name, settings=dict(map(setting, settings)), size="smoke")
     whole, cut = Path(out, "whole"), Path(out, "cut")
     _, status = os.waitpid(start(pipeline, seed, whole), 0)
     assert status == 0, "the uninterrupted run failed"

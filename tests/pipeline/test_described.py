@@ -58,7 +58,7 @@ def test_a_missing_extra_is_one_line(tmp_path):
 
 
 def test_settings_and_smoke(tmp_path):
-    pipeline, seed = read_pipeline(MINE, settings={"trials": 3}, smoke=True)
+    pipeline, seed = read_pipeline(MINE, settings={"trials": 3}, size="smoke")
     assert seed == 1
     assert pipeline.stages["search"].arguments["trials"] == 3
     assert pipeline.stages["train_given"].arguments["epochs"] == 1
@@ -74,8 +74,8 @@ def test_settings_and_smoke(tmp_path):
 def test_a_published_pipeline_is_right_and_says_what_it_is(name, capsys):
     jsonschema = pytest.importorskip("jsonschema")
     yaml = pytest.importorskip("yaml")
-    for smoke in (False, True):
-        pipeline, _ = read_pipeline(name, smoke=smoke)
+    for size in (None, "smoke", "small"):
+        pipeline, _ = read_pipeline(name, size=size)
         assert pipeline.name == name
     text = published()[name].read_text()
     jsonschema.validate(yaml.safe_load(text), schema())

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 @pytest.mark.slow
 @pytest.mark.parametrize("name", published())
 def test_a_published_pipeline_runs_in_smoke_size(name, data, tmp_path):
-    pipeline, seed = read_pipeline(name, settings={"data": str(data / "cifar10_small.npz")}, smoke=True)
+    pipeline, seed = read_pipeline(name, settings={"data": str(data / "cifar10_small.npz")}, size="smoke")
     results = pipeline.run(tmp_path, seed=seed, workers=1)
     assert 0 <= results["evaluate"]["values"]["accuracy"] <= 1
     net = mn.load_export(results["export"]["path"])
