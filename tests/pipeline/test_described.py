@@ -150,6 +150,7 @@ def test_a_users_pipeline_runs_goes_on_and_is_shown(data, tmp_path, capsys):
     report = capsys.readouterr().out
     assert "| search | done |" in report
     assert "regularized_evolution(" in report
+    assert "random search at equal budget: not measured" in report  # the result card
     assert main(["report", str(tmp_path / "run" / "stages" / "search" / "study.db"), "--json"]) == 0
     capsys.readouterr()
     assert main(["export", str(tmp_path / "run"), "--front", "0", "--out", str(tmp_path / "front0")]) == 0

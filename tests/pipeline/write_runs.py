@@ -37,7 +37,9 @@ def run(name: str, data: str, out: Path) -> None:
 
 
 def table(out: Path) -> None:
-    print("| pipeline | stages | accuracy, searched | MACs | accuracy, not searched | MACs | CPU min | wall min | seed |")
+    print(
+        "| pipeline | stages | accuracy, searched | MACs | accuracy, not searched | MACs | CPU min | wall min | seed |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for times in sorted(out.glob("*.json")):
         name = times.stem

@@ -33,7 +33,10 @@ def add(commands: Any) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="another value of one of its settings"
     )
     size = command.add_mutually_exclusive_group()
-    for name, what in (("smoke", "as little as runs through"), ("small", "minutes on a laptop, accuracies mean something")):
+    for name, what in (
+        ("smoke", "as little as runs through"),
+        ("small", "minutes on a laptop, accuracies mean something"),
+    ):
         size.add_argument(
             f"--{name}", action="store_const", dest="size", const=name, help=f"its {name} settings: {what}"
         )

@@ -66,7 +66,9 @@ def read_study(file: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     try:
         with closing(sqlite3.connect(f"{Path(file).resolve().as_uri()}?mode=ro", uri=True)) as db:
             study = dict(db.execute("SELECT key, value FROM study"))
-            rows = db.execute("SELECT number, state, point, metrics, error FROM trials ORDER BY number").fetchall()
+            rows = db.execute(
+                "SELECT number, state, point, metrics, error, fidelity FROM trials ORDER BY number"
+            ).fetchall()
     except sqlite3.DatabaseError as error:
         raise StorageError(f"'{file}' is no study: {error}") from error
     trials = [
@@ -76,8 +78,9 @@ def read_study(file: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             "point": json.loads(point),
             "values": json.loads(metrics) if metrics else {},
             "error": reason,
+            "fidelity": fidelity,
         }
-        for number, state, point, metrics, reason in rows
+        for number, state, point, metrics, reason, fidelity in rows
     ]
     return study, trials
 

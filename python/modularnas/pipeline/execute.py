@@ -12,6 +12,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -169,16 +170,27 @@ def _in_process(task: Task) -> None:
 
 
 def _on_ray(task: Task) -> None:
-    """Runs a stage on a Ray cluster, which shares the run folder."""
+    """Runs a stage on a Ray cluster, which shares the run folder; it takes a GPU where the cluster has some.
+
+    A stage whose worker dies is run again, and goes on from its checkpoint.
+    """
     try:
         import ray
     except ModuleNotFoundError as error:
         raise MissingExtraError('executor="ray" needs Ray: pip install "modularnas[ray]"') from error
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False)
+    with _RAY:
+        if not ray.is_initialized():
+            ray.init(log_to_driver=False)
+    n_gpus = min(ray.cluster_resources().get("GPU", 0), 1)
     task = replace(task, stages=str(Path(task.stages).absolute()))
-    ray.get(ray.remote(max_retries=3)(execute).remote(task))
+    try:
+        ray.get(ray.remote(max_retries=3, num_gpus=n_gpus)(execute).remote(task))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error  # what the stage raised
 
+
+#: Several threads that need a cluster start one.
+_RAY = threading.Lock()
 
 #: Name to a function that runs a stage and returns when it is done.
 EXECUTORS: Mapping[str, Callable[[Task], None]] = {"threads": execute, "processes": _in_process, "ray": _on_ray}
