@@ -326,7 +326,7 @@ def _reasons(supernet: Supernet, objectives: Mapping[str, str], limits: Bounds) 
     several = len(objectives) > 1
     lines = [
         f"space: {supernet.space}",
-        f"supernet training: a network in each step of your training, which stays as it is, {pick_sampling(supernet)[1]}",
+        f"supernet training: your own, as it is; each step takes a network, {pick_sampling(supernet)[1]}",
         "batch norms: measured anew for every network, on the first batches that your training used"
         if norm_policy(supernet, [0]) == "recalibrate"
         else "batch norms: there are none",
