@@ -69,6 +69,10 @@ def run(options: argparse.Namespace) -> None:
     if options.svg:
         Path(options.svg).write_text(pipeline.svg(out) + "\n", encoding="utf-8")
         return
+    if options.dry_run and options.json:
+        states = pipeline.states(out, seed=seed)
+        print_json({name: {"state": state, "call": pipeline.stages[name].call()} for name, state in states.items()})
+        return
     if options.dry_run:
         print(pipeline.plan(out, seed=seed))
         return

@@ -178,14 +178,15 @@ def _on_ray(task: Task) -> None:
         import ray
     except ModuleNotFoundError as error:
         raise MissingExtraError('executor="ray" needs Ray: pip install "modularnas[ray]"') from error
+    cluster: Any = ray
     with _RAY:
-        if not ray.is_initialized():
-            ray.init(log_to_driver=False)
-    n_gpus = min(ray.cluster_resources().get("GPU", 0), 1)
+        if not cluster.is_initialized():
+            cluster.init(log_to_driver=False)
+    n_gpus = min(cluster.cluster_resources().get("GPU", 0), 1)
     task = replace(task, stages=str(Path(task.stages).absolute()))
     try:
-        ray.get(ray.remote(max_retries=3, num_gpus=n_gpus)(execute).remote(task))
-    except ray.exceptions.RayTaskError as error:
+        cluster.get(cluster.remote(max_retries=3, num_gpus=n_gpus)(execute).remote(task))
+    except cluster.exceptions.RayTaskError as error:
         raise error.cause from error  # what the stage raised
 
 

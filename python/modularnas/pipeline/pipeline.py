@@ -145,7 +145,15 @@ class Pipeline:
         Raises:
             PipelineError: if the graph is wrong.
         """
-        rows = []
+        return _table([(name, state, self.stages[name].call()) for name, state in self.states(out, seed=seed).items()])
+
+    def states(self, out: str | Path | None = None, *, seed: int = 0) -> dict[str, str]:
+        """Where each stage stands in the run folder, in the order of running: "done", or "to run" and why.
+
+        Raises:
+            PipelineError: if the graph is wrong.
+        """
+        states = {}
         done: dict[str, Stored] = {}
         for name in self.check():
             stage, state = self.stages[name], "to run"
@@ -159,8 +167,8 @@ class Pipeline:
                     done[name], state = stored, "done"
                 elif stored is not None:
                     state = "to run again: it changed"
-            rows.append((name, state, stage.call()))
-        return _table(rows)
+            states[name] = state
+        return states
 
     def svg(self, out: str | Path | None = None) -> str:
         """A picture of the graph as SVG; with a run folder, done stages are filled."""
