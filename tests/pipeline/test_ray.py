@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # read when ray is imported; busy machines start slowly
+# Read when ray is imported; busy machines start slowly, and leave nothing to the low priority that workers have.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import pytest
 
