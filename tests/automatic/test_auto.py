@@ -67,6 +67,7 @@ def test_it_searches_trains_compares_and_exports(tmp_path):
     assert sum("done before" in line for line in again) == 7
 
 
+@pytest.mark.slow
 def test_what_depends_on_a_changed_function_runs_again(tmp_path):
     ran = []
 

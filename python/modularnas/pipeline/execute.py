@@ -25,7 +25,7 @@ from modularnas.pipeline.metrics import Report
 from modularnas.pipeline.near import near
 from modularnas.pipeline.result import read_result, write_result
 
-__all__ = ["EXECUTORS", "Task", "execute", "resolve"]
+__all__ = ["EXECUTORS", "Task", "check_executor", "execute", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -143,11 +143,6 @@ def _in_process(task: Task) -> None:
 
     What it prints goes to `log.txt` in the stage's folder.
     """
-    if not isinstance(task.function, str):
-        raise PipelineError(
-            f"stage '{task.name}' is a function of this process ({task.function!r}); a process of its own needs one to "
-            "import: 'module:function' or 'file.py:function'"
-        )
     try:
         description = json.dumps(asdict(task))
     except TypeError as error:
@@ -174,11 +169,7 @@ def _on_ray(task: Task) -> None:
 
     A stage whose worker dies is run again, and goes on from its checkpoint.
     """
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise MissingExtraError('executor="ray" needs Ray: pip install "modularnas[ray]"') from error
-    cluster: Any = ray
+    cluster = _ray()
     with _RAY:
         if not cluster.is_initialized():
             cluster.init(log_to_driver=False)
@@ -190,8 +181,39 @@ def _on_ray(task: Task) -> None:
         raise error.cause from error  # what the stage raised
 
 
+def _ray() -> Any:
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise MissingExtraError('executor="ray" needs Ray: pip install "modularnas[ray]"') from error
+    return ray
+
+
 #: Several threads that need a cluster start one.
 _RAY = threading.Lock()
 
 #: Name to a function that runs a stage and returns when it is done.
 EXECUTORS: Mapping[str, Callable[[Task], None]] = {"threads": execute, "processes": _in_process, "ray": _on_ray}
+
+
+def check_executor(executor: str, places: Mapping[str, str | None]) -> None:
+    """Whether stages can run there, before anything does.
+
+    Args:
+        executor: a name of `EXECUTORS`.
+        places: stage to where its function can be imported from; None: nowhere.
+
+    Raises:
+        PipelineError: if there is no such place, or a function cannot go there.
+        MissingExtraError: without Ray.
+    """
+    if executor not in EXECUTORS:
+        raise PipelineError(f"executor is {executor!r}{near(executor, EXECUTORS)}")
+    if executor == "ray":
+        _ray()
+    for name, place in places.items():
+        if executor == "processes" and place is None:
+            raise PipelineError(
+                f"stage '{name}' is a function of this process; a process of its own needs one to import: "
+                "'module:function' or 'file.py:function'"
+            )

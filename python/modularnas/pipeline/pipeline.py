@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from modularnas.errors import PipelineError
-from modularnas.pipeline.execute import EXECUTORS, Task
+from modularnas.pipeline.execute import EXECUTORS, Task, check_executor
 from modularnas.pipeline.folder import RunFolder
 from modularnas.pipeline.near import near
 from modularnas.pipeline.picture import draw
@@ -121,11 +121,10 @@ class Pipeline:
         Raises:
             PipelineError: if the graph is wrong (before anything runs), or when stages failed: with their reasons, and
                 the first failure as its cause.
+            MissingExtraError: for `"ray"` without Ray.
         """
         order = self.check()
-        run_stage = EXECUTORS.get(executor)
-        if run_stage is None:
-            raise PipelineError(f"executor is {executor!r}{near(executor, EXECUTORS)}")
+        check_executor(executor, {name: stage.place for name, stage in self.stages.items()})
         if workers < 1:
             raise PipelineError(f"workers is {workers}; expected 1 or more")
         forced = {force} if isinstance(force, str) else set(force)
