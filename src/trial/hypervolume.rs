@@ -253,6 +253,7 @@ struct Corner {
 
 impl Corner {
     /// The volume that a point of three losses dominates and none of the others does.
+    #[expect(clippy::needless_bitwise_bool, reason = "without branches the scans are vectors")]
     fn gain(&mut self, [x, y, z]: [f64; 3], others: &Met, reference: &[f64]) -> f64 {
         self.stairs.clear();
         let lower = others.count(z);
