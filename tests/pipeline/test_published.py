@@ -19,6 +19,9 @@ def test_a_published_pipeline_runs_in_smoke_size(name, data, tmp_path):
     pipeline, seed = read_pipeline(name, settings={"data": str(data / "cifar10_small.npz")}, size="smoke")
     results = pipeline.run(tmp_path, seed=seed, workers=1)
     assert 0 <= results["evaluate"]["values"]["accuracy"] <= 1
+    searched = results.get("search", {}).get("values", {})
+    if "macs" in searched:  # what the search counted are the costs of one picture
+        assert searched["macs"] == results["evaluate"]["values"]["macs"]
     net = mn.load_export(results["export"]["path"])
     assert sum(p.numel() for p in net.parameters()) == results["evaluate"]["values"]["params"]
 
