@@ -1,7 +1,7 @@
 """Runs the published pipelines and the user's in small size, and writes the table of docs/pipelines.md.
 
     python tests/pipeline/write_runs.py run NAME DATA OUT       one of them, in OUT/NAME; goes on where it was cut
-    python tests/pipeline/write_runs.py table OUT               the table of all that are in OUT
+    python tests/pipeline/write_runs.py write OUT               the table of all that are done in OUT, into the page
 
 One thread. A run is `modularnas run NAME --small`; here its CPU time is taken as well.
 """
@@ -16,6 +16,8 @@ from pathlib import Path
 
 from modularnas.pipeline.result import read_result
 
+PAGE = Path(__file__).parents[2] / "docs" / "pipelines.md"
+BEGIN, END = "<!-- runs: written by tests/pipeline/write_runs.py -->\n", "<!-- end -->\n"
 MINE = Path(__file__).parent / "mine" / "mine.yaml"
 #: The stages whose networks are compared: searched, and what it has to beat.
 PAIRS = {
@@ -36,26 +38,28 @@ def run(name: str, data: str, out: Path) -> None:
     times.write_text(json.dumps([*before, took]))
 
 
-def table(out: Path) -> None:
-    print(
-        "| pipeline | stages | accuracy, searched | MACs | accuracy, not searched | MACs | CPU min | wall min | seed |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+def write(out: Path) -> None:
+    lines = [
+        "| pipeline | stages | accuracy, searched | MACs | accuracy, not searched | MACs | CPU min | wall min | seed |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for times in sorted(out.glob("*.json")):
         name = times.stem
         took = json.loads(times.read_text())
-        stages = [folder for folder in sorted((out / name / "stages").iterdir()) if not folder.name.startswith(".")]
+        record = json.loads((out / name / "pipeline.json").read_text())
         cells = []
         for stage in PAIRS.get(name, ("evaluate", "evaluate_unsearched")):
             values = read_result(out / name / "stages" / stage).value()["values"]
             cells += [f"{100 * values['accuracy']:.1f} %", f"{values['macs'] / 1e6:.2f} M"]
         cpu, wall = (sum(row[key] for row in took) / 60 for key in ("cpu_s", "wall_s"))
-        seed = json.loads((out / name / "pipeline.json").read_text())["seed"]
-        print(f"| `{name}` | {len(stages)} | {' | '.join(cells)} | {cpu:.1f} | {wall:.1f} | {seed} |")
+        cells = [f"`{name}`", str(len(record["stages"])), *cells, f"{cpu:.1f}", f"{wall:.1f}", str(record["seed"])]
+        lines.append(f"| {' | '.join(cells)} |")
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}{chr(10).join(lines)}\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["run"]:
         run(sys.argv[2], sys.argv[3], Path(sys.argv[4]))
     else:
-        table(Path(sys.argv[2]))
+        write(Path(sys.argv[2]))
