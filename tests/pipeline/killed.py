@@ -26,7 +26,7 @@ from modularnas.pipeline.stages.task import make_task
 
 #: Stages whose results are measured times: they differ by nature, and are taken over from the whole run.
 MEASURED = {"latency"}
-ATTEMPTS = 6
+ATTEMPTS = 12
 
 
 def start(pipeline, seed, out):
