@@ -34,6 +34,7 @@ def start(pipeline, seed, out):
     if child:
         return child
     status = 1
+    torch.set_num_threads(1)  # replaces torch's pool after a fork, which its threads must not do at the same time
     try:
         pipeline.run(out, seed=seed, workers=1)
         status = 0
