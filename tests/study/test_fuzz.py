@@ -16,7 +16,7 @@ def script(name):
 @pytest.mark.parametrize(("target", "inputs"), [("store", 300), ("space", 3000), ("point", 3000)])
 def test_mutated_inputs_are_read_or_refused(tmp_path, target, inputs):
     fuzz = script("fuzz")
-    refused, _, _ = fuzz.fuzz(fuzz.targets(tmp_path)[target], inputs, seed=1)
+    refused, _, _ = fuzz.fuzz(fuzz.targets(tmp_path)[target](), inputs, seed=1)
     assert 0 < refused <= inputs
 
 

@@ -248,7 +248,7 @@ class LatencyTable:
             space = _core.SearchSpace.from_json(json.dumps(read["space"]))
             indices = np.array(read["indices"], np.int32)
             return cls(space, tables, indices, np.array(read["latencies_ms"]), read["device"])
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
             raise EvaluationError(f"this is no latency table of LatencyTable.to_json ({error!r})") from error
 
     def _corrected_sum(self, points: Sequence[Any]) -> Callable[[Sequence[Any]], _Floats]:
