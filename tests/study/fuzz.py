@@ -1,6 +1,6 @@
 """Mutated inputs for everything that reads what somebody else may have written. Prints what docs/reliability.md quotes.
 
-    python tests/study/fuzz.py --inputs 1000000
+    python tests/study/fuzz.py --inputs 1500000
 
 `store` turns bytes of a study's file over and opens it, `show`, `report` and `repair` do what the commands of that name do with
 such a file; `space`, `point`, `latency` mutate JSON, `yaml` a described pipeline, `parameter` a decision of a command line.
@@ -10,6 +10,7 @@ memory that grows. The files are in memory (/dev/shm) where there is such a plac
 
 import argparse
 import contextlib
+import copy
 import importlib
 import io
 import json
@@ -35,9 +36,12 @@ SPACE = mn.SearchSpace(
     }
 )
 OURS = (mn.SpaceError, mn.StudyError, mn.StorageError, mn.SearchError, mn.EvaluationError, mn.PipelineError)
-JUNK = [b"null", b"-1", b"1e999", b"[[[[", b"{}", b'"', b"\xff", b"NaN", b"\x00" * 8, b"[" * 2000]
+JUNK = [b"null", b"-1", b"1e999", b"[[[[", b"{}", b'"', b"\xff", b"NaN", b"\x00" * 8]
+VALUES = [None, True, -1, 0, 1, 2, 7, 0.5, 1e-320, 1e308, float("inf"), float("nan"), 2**31, -(2**63), 2**64, 2**200, "", "a", "conv",
+          "lr", "\x00", "x" * 1000, [], {}, [[]], [None], {"a": 1}, [[1, 2], [3, 4]]]  # fmt: skip
 YAML_JUNK = [b"&a ", b"*a", b"<<: *a", b"? ", b"- ", b": ", b"!!binary x", b"!!timestamp 2000-99-99", b"!!python/object:os.system {}",
              b"!!set {a, a}", b"0x", b"0b2", b"1:99", b"2000-13-40", b"\t", b"|\n", b"---\n", b"%", b"${epochs}", b"\xc2\x85"]  # fmt: skip
+DEEP = [*JUNK, b"[" * 2000]
 YAML = """name: mine
 seed: 3
 settings: {epochs: 2, at: &a [1, {b: 2}]}
@@ -46,6 +50,7 @@ stages:
   construct:
     model: darts
     arguments: {layers: "${epochs}", more: *a}
+    task: {data: digits}
   search:
     run: differentiable_search
     inputs: {supernet: construct.supernet, weights: construct.weights}
@@ -56,10 +61,24 @@ stages:
 """
 
 
+#: Percents of all inputs, by how long one takes.
+SHARES = {
+    "store": 14,
+    "show": 3,
+    "report": 3,
+    "repair": 3,
+    "space": 26,
+    "point": 26,
+    "latency": 7,
+    "yaml": 4,
+    "parameter": 14,
+}
+
+
 def mutated(content, rng, junk=JUNK):
     """A copy with some bytes changed, removed, doubled or moved."""
     content = bytearray(content)
-    for _ in range(rng.randint(1, 8)):
+    for _ in range(rng.randint(1, rng.choice([1, 2, 8]))):
         if not content:
             break
         at, length = rng.randrange(len(content)), rng.randint(1, 16)
@@ -75,6 +94,32 @@ def mutated(content, rng, junk=JUNK):
         else:
             content[at] ^= 1 << rng.randrange(8)
     return bytes(content)
+
+
+def regrown(data, rng):
+    """JSON data with one of its parts replaced, removed or doubled."""
+    holders = [holder for holder in walk(data) if holder]
+    if not holders:
+        return copy.deepcopy(rng.choice(VALUES))
+    holder = rng.choice(holders)
+    key = rng.choice(list(holder) if type(holder) is dict else range(len(holder)))
+    kind = rng.randrange(4)
+    if kind == 0:
+        del holder[key]
+    elif kind == 1 and type(holder) is list:
+        holder.insert(key, holder[key])
+    else:
+        holder[key] = copy.deepcopy(rng.choice(VALUES)) if kind > 1 else [holder[key]]
+    return data
+
+
+def walk(holder):
+    """Every list and dict in it."""
+    if type(holder) not in (list, dict):
+        return
+    yield holder
+    for part in holder if type(holder) is list else holder.values():
+        yield from walk(part)
 
 
 class Store:
@@ -129,10 +174,17 @@ class Text:
         self.content = text.encode()
         self.read = read
         self.junk = junk
+        self.is_json = text.startswith("{")
 
     def try_one(self, rng):
         """One mutated text."""
-        self.read(mutated(self.content, rng, self.junk))
+        if self.is_json and rng.random() < 0.5:
+            data = json.loads(self.content)
+            for _ in range(rng.randint(1, 3)):
+                data = regrown(data, rng)
+            self.read(json.dumps(data).encode())
+        else:
+            self.read(mutated(self.content, rng, self.junk))
 
 
 def text_of(read):
@@ -170,9 +222,9 @@ def targets(folder):
         "show": lambda: Store(folder, command("show")),
         "report": lambda: Store(folder, command("report")),
         "repair": lambda: Store(folder, command("repair")),
-        "space": lambda: Text(SPACE.to_json(), text_of(mn.SearchSpace.from_json)),
-        "point": lambda: Text(SPACE.sample(seed=0).to_json(), text_of(read_point)),
-        "latency": lambda: Text(latency_table().to_json(), text_of(mn.evaluate.LatencyTable.from_json)),
+        "space": lambda: Text(SPACE.to_json(), text_of(mn.SearchSpace.from_json), DEEP),
+        "point": lambda: Text(SPACE.sample(seed=0).to_json(), text_of(read_point), DEEP),
+        "latency": lambda: Text(latency_table().to_json(), text_of(mn.evaluate.LatencyTable.from_json), DEEP),
         "yaml": lambda: Text(YAML, read_yaml, JUNK + YAML_JUNK),
         "parameter": lambda: Text("lr=log(1e-4, 1e-1)", text_of(parse_parameter)),
     }
@@ -197,7 +249,7 @@ def fuzz(target, inputs, seed=0):
 def main():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inputs", type=int, default=1_000_000)
+    parser.add_argument("--inputs", type=int, default=1_500_000, help="of all targets together")
     parser.add_argument("--target", help="one of those above; all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -206,11 +258,11 @@ def main():
     try:
         for name, make in targets(folder).items():
             if options.target in (None, name):
-                target = make()
+                target, inputs = make(), options.inputs * (100 if options.target else SHARES[name]) // 100
                 start = time.monotonic()
-                refused, longest_s, growth_mb = fuzz(target, options.inputs, options.seed)
+                refused, longest_s, growth_mb = fuzz(target, inputs, options.seed)
                 print(
-                    f"{name}: {options.inputs} inputs in {time.monotonic() - start:.0f} s, {refused} refused, no other "
+                    f"{name}: {inputs} inputs in {time.monotonic() - start:.0f} s, {refused} refused, no other "
                     f"error; longest {1000 * longest_s:.0f} ms, memory grew by {growth_mb:.1f} MB",
                     flush=True,
                 )

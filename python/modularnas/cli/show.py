@@ -65,14 +65,14 @@ def read_study(file: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A study's settings and trials, read beside a process that may be writing."""
     if not Path(file).is_file():
         raise StorageError(f"'{file}' does not exist; expected the storage file of a study")
+    uri = f"{Path(file).resolve().as_uri()}?mode=ro"
     try:
-        with closing(sqlite3.connect(f"{Path(file).resolve().as_uri()}?mode=ro", uri=True)) as db:
+        with damage_named(file), closing(sqlite3.connect(uri, uri=True)) as db:
             study = dict(db.execute("SELECT key, value FROM study"))
-            rows = db.execute("SELECT number, state, point, metrics, error FROM trials ORDER BY number").fetchall()
-        with damage_named(file):
             missing = [key for key in _STUDY if not isinstance(study.get(key), str)]
             if missing:
                 raise ValueError(f"the study's {missing[0]} is missing")
+            rows = db.execute("SELECT number, state, point, metrics, error FROM trials ORDER BY number")
             return study, [_trial(*row) for row in rows]
     except sqlite3.DatabaseError as error:
         raise StorageError(f"'{file}' is no study: {error}") from error
@@ -91,7 +91,8 @@ def damage_named(file: str | Path) -> Iterator[None]:
         yield
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise StorageError(
-            f"'{file}' is damaged: {type(error).__name__}: {error}; keep what is readable by \"modularnas repair {file}\""
+            f"'{file}' is damaged: {type(error).__name__}: {error}; keep what is readable by "
+            f"\"modularnas repair {file}\""
         ) from error
 
 

@@ -115,6 +115,10 @@ class _Reader:
             self._keys(at, body, {**_STAGE, **parameters})
         for key in _STAGE.keys() & body.keys():
             self._typed((*at, key), body[key], _STAGE[key], f"{_STAGE[key].__name__}")
+        for key in ("after", "outputs"):
+            for i, name in enumerate(body.get(key) or ()):
+                if not isinstance(name, str):
+                    self._fail((*at, key, i), f"'{key}' names {name!r}; expected a name")
         inputs = {str(argument): str(source) for argument, source in (body.get("inputs") or {}).items()}
         arguments = {}
         for key in body.keys() - _STAGE.keys():
@@ -283,7 +287,7 @@ def _load_yaml(path: Path, lines: dict[tuple[Any, ...], int]) -> Any:
     def plain(node: Any) -> Any:
         try:
             return loader.construct_object(node)
-        except (ArithmeticError, ValueError) as error:  # a date of no calendar, a number without digits
+        except (ArithmeticError, AttributeError, ValueError) as error:  # such as a date of no calendar
             fail(node.start_mark.line + 1, f"'{node.value}' cannot be read: {error}")
 
     def data(node: Any, at: tuple[Any, ...]) -> Any:
