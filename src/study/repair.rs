@@ -12,7 +12,7 @@ use rusqlite::types::{Value as Cell, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use super::store::{
-    APPLICATION, SCHEMA, TABLES, TABLES_2, check_path, connect, explain, parse_metrics, unpack,
+    APPLICATION, SCHEMA, TABLES, TABLES_2, beside, check_path, connect, explain, parse_metrics, unpack,
 };
 use crate::error::{Error, Result};
 use crate::space::SearchSpace;
@@ -73,12 +73,6 @@ pub fn repair(path: &Path) -> Result<Repaired> {
     }
     rename(&fresh, path)?;
     Ok(Repaired { kept, lost, damaged })
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_os_string();
-    name.push(suffix);
-    name.into()
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {

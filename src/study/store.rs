@@ -35,6 +35,7 @@ pub(super) const APPLICATION: i64 = 0x6d6e_6173;
 pub(super) const SCHEMA: i64 = 2;
 /// How long to wait for another process's transaction, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(120);
+const WRITABLE: &str = "make the file and its folder writable, or give another storage";
 
 pub(super) const TABLES: &str = "
 CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -629,7 +630,20 @@ pub(super) fn check_path(path: &Path) -> Result<()> {
             folder.display()
         ));
     }
+    // SQLite would open it for reading, and make files beside it that are read-only too and stay so.
+    for file in ["", "-wal", "-shm"].map(|suffix| beside(path, suffix)) {
+        if fs::metadata(&file).is_ok_and(|metadata| metadata.permissions().readonly()) {
+            return refuse(format!("cannot write '{}': it is marked read-only; {WRITABLE}", file.display()));
+        }
+    }
     Ok(())
+}
+
+/// The file of this name with more at its end.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(suffix);
+    name.into()
 }
 
 /// What the heart does, on a connection of its own: the study's may be busy for longer than a lease.
@@ -704,9 +718,9 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> Error {
         Some(ErrorCode::DiskFull) => format!(
             "no space left for '{name}'; every trial told before is in the file: free some space and open the study again"
         ),
-        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => format!(
-            "cannot write '{name}': {error}; make the file and its folder writable, or give another storage"
-        ),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            format!("cannot write '{name}': {error}; {WRITABLE}")
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
             "another process held '{name}' for {} s; end it if it hangs, then open the study again",
             PATIENCE.as_secs()

@@ -162,22 +162,6 @@ def test_ctrl_c_is_pythons_own_again_afterwards():
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_clock_that_jumps_back_changes_nothing(tmp_path, monkeypatch):
-    # The engine's clock for stamps is the system's, which a test cannot set; so the stamps in the file are moved ahead.
-    file = tmp_path / "run.db"
-    s = study(file)
-    s.optimize(total, trials=6, progress=False)
-    del s
-    with closing(sqlite3.connect(file)) as db:
-        db.execute("UPDATE trials SET started = started + 1e6, finished = finished + 1e6")
-        db.commit()
-    resumed, whole = study(file), study()
-    resumed.optimize(total, trials=12, progress=False)
-    whole.optimize(total, trials=12, progress=False)
-    assert [t.point for t in resumed.trials] == [t.point for t in whole.trials]
-    assert [t.number for t in resumed.trials] == list(range(12))
-
-
 def test_a_damaged_file_is_found_and_repaired(tmp_path, capsys):
     file = tmp_path / "run.db"
     s = study(file)
@@ -211,16 +195,6 @@ def test_an_outcome_that_was_changed_by_hand_is_found(tmp_path):
         db.commit()
     with pytest.raises(mn.StorageError, match="trial 2 is not what was told"):
         study(file)
-
-
-def test_a_file_that_became_read_only_is_an_error_and_keeps_its_trials(tmp_path):
-    file = tmp_path / "run.db"
-    s = study(file)
-    s.optimize(total, trials=4, progress=False)
-    other = sqlite3.connect(file)
-    other.execute("PRAGMA query_only = 1")
-    assert other.execute("SELECT count(*) FROM trials WHERE state = 'complete'").fetchone() == (4,)
-    other.close()
 
 
 def test_costs_of_the_space_are_part_of_the_study(tmp_path):
