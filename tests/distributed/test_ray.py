@@ -85,6 +85,28 @@ def test_actors_hold_a_supernet_that_is_shipped_once():
         assert a.values["macs"] == b.values["macs"]
 
 
+def test_an_evaluator_is_pickled_once_for_all_actors(tmp_path):
+    class Heavy:
+        pickled = 0
+
+        def __getstate__(self):
+            type(self).pickled += 1
+            return {"folder": self.folder}
+
+        def __init__(self, folder):
+            self.folder = folder
+
+        def evaluate(self, trials):
+            (self.folder / str(os.getpid())).touch()
+            while len(list(self.folder.iterdir())) < 3:
+                time.sleep(0.05)
+            return [1.0 for _ in trials]
+
+    trials = optimize(study(), Heavy(tmp_path), trials=6, workers=3)
+    assert [t.state for t in trials] == ["complete"] * 6
+    assert Heavy.pickled == 1
+
+
 def test_reports_reach_the_study_and_its_pruner():
     class Reporting:
         def evaluate(self, trials):
