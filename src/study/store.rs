@@ -718,6 +718,9 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> Error {
         Some(ErrorCode::DiskFull) => format!(
             "no space left for '{name}'; every trial told before is in the file: free some space and open the study again"
         ),
+        Some(ErrorCode::SystemIoFailure) => format!(
+            "cannot use '{name}': {error}; every trial told before is in the file: see to the disk and open the study again"
+        ),
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             format!("cannot write '{name}': {error}; {WRITABLE}")
         }

@@ -107,6 +107,7 @@ WAITING = textwrap.dedent(
         (folder / ("begun-" + "-".join(map(str, point.values())))).touch()
         while not (folder / "go").exists():
             time.sleep(0.01)
+        time.sleep(0.2)  # longer than a signal may go unnoticed between two trials
         return float(sum(point.values()))
     """
 )
@@ -166,10 +167,13 @@ def test_one_ctrl_c_waits_for_the_running_trials_and_two_do_not(tmp_path, kind, 
         process.send_signal(signal.SIGINT)
     out, errors = process.communicate()
     assert b"Traceback" not in errors, errors.decode()
-    ended = workers if signals == 1 else 0
-    assert out.decode().splitlines() == [f"interrupted {ended}"]
+    ((word, ended),) = [line.split() for line in out.decode().splitlines()]
+    # A thread that was free at that moment may have begun one more.
+    at_most = 2 * workers if kind == "threads" else workers
+    assert word == "interrupted"
+    assert int(ended) == 0 if signals == 2 else workers <= int(ended) <= at_most
     again = study(tmp_path / "run.db")
-    assert [t.state for t in again.trials].count("complete") == ended
+    assert [t.state for t in again.trials].count("complete") == int(ended)
     if signals == 2:
         assert [t.number for t in again.ask(workers)] == list(range(workers))
 

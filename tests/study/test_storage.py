@@ -221,7 +221,7 @@ def test_a_full_disk_a_failing_disk_and_kills_within_a_write(tmp_path, capfd, so
     killed, full, failing = capfd.readouterr().out.splitlines()
     assert "0 trials lost, 0 continued runs differ" in killed
     assert "no space left for 'FILE'; every trial told before is in the file: free some space" in full
-    assert "'FILE': disk I/O error" in failing
+    assert "cannot use 'FILE': disk I/O error" in failing
 
 
 @pytest.mark.slow
