@@ -1,8 +1,10 @@
 """The file of a study: what it refuses, what it survives, and who may use it at once."""
 
+import contextlib
 import importlib.util
 import os
 import pathlib
+import pickle
 import shutil
 import sqlite3
 import subprocess
@@ -14,6 +16,7 @@ from contextlib import closing
 import pytest
 
 import modularnas as mn
+from modularnas.cli import main
 
 
 def digits(n=5):
@@ -346,3 +349,48 @@ def test_the_database_of_another_program_is_refused_and_left_as_it_was(tmp_path)
         mn.Study(space, mn.search.Random(), {"s": "max"}, storage=file)
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.db"]
+
+
+class Bomb:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.mark,)
+
+
+def test_the_file_of_a_stranger_runs_no_code(tmp_path, capsys):
+    mark, whole = tmp_path / "mark", tmp_path / "run.db"
+    s = study(whole)
+    s.optimize(total, trials=3, progress=False)
+    (trial,) = s.ask()
+    trial.report(0, 1.0)
+    del s, trial
+    bomb = pickle.dumps(Bomb(mark))
+    texts = ("point", "codes", "metrics", "error", "owner", "state")
+    for table, column in [("study", "value"), ("reports", "metrics"), *(("trials", column) for column in texts)]:
+        for content in (bomb, bomb.decode("latin-1")):
+            file = tmp_path / f"{table}-{column}.db"
+            shutil.copy(whole, file)
+            with closing(sqlite3.connect(file)) as db:
+                db.execute("PRAGMA ignore_check_constraints = 1")
+                db.execute(f"UPDATE {table} SET {column} = ?", [content])
+                db.commit()
+            with contextlib.suppress(mn.StorageError, mn.StudyError):
+                study(file).optimize(total, trials=5, progress=False)
+            for command in ("show", "report", "repair"):
+                main([command, str(file)])
+            for left in tmp_path.glob(f"{table}-{column}.db*"):
+                left.unlink()
+    capsys.readouterr()
+    assert not mark.exists()
+    with contextlib.suppress(AttributeError):
+        pickle.loads(bomb)
+    assert mark.exists(), "the bomb works"
+    with closing(sqlite3.connect(whole)) as db:
+        db.execute("CREATE TRIGGER more AFTER UPDATE ON trials BEGIN DELETE FROM trials; END")
+        db.commit()
+    study(whole).optimize(total, trials=6, progress=False)
+    assert [t.state for t in study(whole).trials] == ["complete"] * 6
