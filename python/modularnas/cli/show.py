@@ -79,6 +79,8 @@ def read_study(file: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def _trial(number: int, state: str, point: str, metrics: str | None, error: str | None) -> dict[str, Any]:
+    if not isinstance(state, str) or not isinstance(error, str | None):
+        raise TypeError(f"the state or the error of trial {number} is no text")
     # JSON has no word for infinity; a text stands for it in the file.
     values = {name: None if value is None else float(value) for name, value in json.loads(metrics or "{}").items()}
     return {"number": int(number), "state": state, "point": dict(json.loads(point)), "values": values, "error": error}
@@ -92,7 +94,7 @@ def damage_named(file: str | Path) -> Iterator[None]:
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise StorageError(
             f"'{file}' is damaged: {type(error).__name__}: {error}; keep what is readable by "
-            f"\"modularnas repair {file}\""
+            f'"modularnas repair {file}"'
         ) from error
 
 
