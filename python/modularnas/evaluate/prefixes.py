@@ -29,7 +29,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 __all__ = ["Prefixes"]
 
 #: A module with less than this part of a network's layers is remembered as a whole.
-_PART = 1 / 8
+_PART = 1 / 5
 _ORDINARY = frozenset(vars(nn.Module()))
 
 

@@ -77,7 +77,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=550)
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--test", type=int, default=400, help="pictures that a score looks at")
+    parser.add_argument("--test", type=int, default=300, help="pictures that a score looks at")
     parser.add_argument("--fair", action="store_true")
     arguments = parser.parse_args()
     os.makedirs(arguments.folder, exist_ok=True)
@@ -100,6 +100,7 @@ def main():
     supernet.eval()
     bench = mn.benchmarks.NASBenchMacro(os.path.join(arguments.data, "nasbench_macro.npz"))
     points = bench.space.samples(arguments.n, seed=0)
+    points.sort(key=lambda point: bench.space.indices([point])[0].tolist())  # neighbours share what they can
     truth = bench.query(points)["test_accuracy"]
     asked = mn.evaluate.candidates([supernet.space.point(point) for point in points])
 
@@ -110,13 +111,13 @@ def main():
     scores_file = os.path.join(arguments.folder, "scores.json")
     scores = json.load(open(scores_file)) if os.path.exists(scores_file) else {}
     end = time.monotonic() + arguments.seconds
+    settings = {"calibration": [x[:100], x[100:200]], "costs": False, "prefix_bytes": 2**30}
     for policy in ("recalibrate", "batch", "none"):
-        calibration = [x[i * 100 : (i + 1) * 100] for i in range(2)]
-        evaluator = mn.evaluate.SharedWeights(supernet, score, batch_norm=policy, calibration=calibration, costs=False)
+        evaluator = mn.evaluate.SharedWeights(supernet, score, batch_norm=policy, **settings)
         found = scores.setdefault(policy, [])
         while len(found) < len(asked) and time.monotonic() < end:
-            found += [outcome["accuracy"] for outcome in evaluator.evaluate(asked[len(found) : len(found) + 10])]
-    json.dump(scores, open(scores_file, "w"))
+            found += [outcome["accuracy"] for outcome in evaluator.evaluate(asked[len(found) : len(found) + 20])]
+            json.dump(scores, open(scores_file, "w"))
     if any(len(found) < len(asked) for found in scores.values()):
         print({policy: len(found) for policy, found in scores.items()})
         return
