@@ -9,7 +9,9 @@ import torch
 import modularnas as mn
 
 
-@pytest.mark.benchmark
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
+
+
 @pytest.mark.parametrize("policy", ["recalibrate", "none"])
 def test_neighbours_against_one_by_one(policy, seconds):
     torch.set_num_threads(1)

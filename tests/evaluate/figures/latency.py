@@ -10,7 +10,6 @@ import time
 
 import numpy as np
 import torch
-from networks import MBConv
 from torch import nn
 
 import modularnas as mn
@@ -27,6 +26,28 @@ BLOCKS = [
     (48, 80, 2),
     (80, 80, 1),
 ]
+
+
+class MBConv(nn.Module):
+    """An inverted bottleneck: expansion, depthwise kernel, projection, shortcut where the shape stays."""
+
+    def __init__(self, n_in, n_out, stride, expansion, kernel):
+        super().__init__()
+        wide = n_in * expansion
+        self.body = nn.Sequential(
+            nn.Conv2d(n_in, wide, 1, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.ReLU6(),
+            nn.Conv2d(wide, wide, kernel, stride, kernel // 2, groups=wide, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.ReLU6(),
+            nn.Conv2d(wide, n_out, 1, bias=False),
+            nn.BatchNorm2d(n_out),
+        )
+        self.shortcut = stride == 1 and n_in == n_out
+
+    def forward(self, x):
+        return x + self.body(x) if self.shortcut else self.body(x)
 
 
 def supernet():
