@@ -8,7 +8,6 @@ import torch
 
 import modularnas as mn
 
-
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 
 

@@ -121,7 +121,9 @@ def gradient(net):
 
 def watched(net):
     seen = []
-    handles = [net.get_submodule(f"blocks.{i}.conv").register_forward_hook(lambda *call: seen.append(1)) for i in (0, 4)]
+    handles = [
+        net.get_submodule(f"blocks.{i}.conv").register_forward_hook(lambda *call: seen.append(1)) for i in (0, 4)
+    ]
     with torch.no_grad():
         value = mean(net)
     for handle in handles:

@@ -314,8 +314,8 @@ def _checked(points: Sequence[Any], latencies_ms: ArrayLike, user: str) -> _Floa
     good = int((np.isfinite(known) & (known > 0)).sum())
     if known.shape != (len(points),) or len(known) < 2 or good < len(known):
         raise EvaluationError(
-            f"{user} is given {len(points)} points and latencies of shape {known.shape}, {good} of them finite and above "
-            "0; expected such a latency for each of two points or more"
+            f"{user} is given {len(points)} points and latencies of shape {known.shape}, {good} of them finite and "
+            "above 0; expected such a latency for each of two points or more"
         )
     return known
 

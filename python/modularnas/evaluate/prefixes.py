@@ -5,10 +5,11 @@ many of them one by one repeats their common beginnings (merged across models by
 section 4.2). Candidates come in the order of a prefix tree, that of their codes: the one before has the longest
 beginning in common with the next, so remembering the outputs of one candidate is enough.
 
-Nothing is assumed of the network. A module's output is taken from the candidate before if the module is the same (class,
-settings, the memory of its weights, the values of its buffers) and has the same inputs (outputs that were taken from
-there themselves, or equal numbers); whatever is computed between modules is computed. Anything out of the ordinary (a
-gradient is wanted, hooks inside, random layers in train mode, other inputs than tensors, a compiler) runs as it would.
+Nothing is assumed of the network. A module's output is taken from the candidate before if the module is the same
+(class, settings, the memory of its weights, the values of its buffers) and has the same inputs (outputs that were taken
+from there themselves, or equal numbers); whatever is computed between modules is computed. Anything out of the ordinary
+(a gradient is wanted, hooks inside, random layers in train mode, other inputs than tensors, a compiler) runs as it
+would.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Prefixes:
     @contextmanager
     def of(self, net: nn.Module) -> Iterator[None]:
         """Inside, calls of the network's modules are remembered, or taken from the network before."""
-        inplace = [module for module in net.modules() if getattr(module, "inplace", None) is True]
+        inplace: list[Any] = [module for module in net.modules() if getattr(module, "inplace", None) is True]
         for module in inplace:
             module.inplace = False  # would write over what is remembered
         identities: dict[nn.Module, Any] = {}
@@ -136,9 +137,7 @@ class Prefixes:
 class _Remembered:
     """The forward of a module meanwhile. Copies of the module have their own forward."""
 
-    def __init__(
-        self, prefixes: Prefixes, path: str, module: nn.Module, identity: Any, turns: Counter[str]
-    ) -> None:
+    def __init__(self, prefixes: Prefixes, path: str, module: nn.Module, identity: Any, turns: Counter[str]) -> None:
         self.prefixes = prefixes
         self.path = path
         self.module = module
@@ -178,7 +177,7 @@ class _Remembered:
 
     def _is_ordinary(self, args: tuple[Any, ...]) -> bool:
         """Whether the output is a function of the inputs, and nothing else happens."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._get_tracing_state():
             return False
         if is_in_torch_dispatch_mode() or any(type(one) is not Tensor for one in args):
             return False
@@ -211,14 +210,14 @@ def _parts(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _identify(module: nn.Module, known: dict[nn.Module, Any]) -> Any:
     """What a module computes with, comparable among networks; of all modules inside too."""
     if isinstance(module, GraphModule):  # each has a class of its own
-        kind, settings = GraphModule, module.code
+        what: Any = GraphModule, module.code
     else:
-        kind = type(module)
-        settings = tuple((name, _frozen(value)) for name, value in vars(module).items() if name not in _ORDINARY)
+        settings = ((name, _frozen(value)) for name, value in vars(module).items() if name not in _ORDINARY)
+        what = type(module), tuple(settings)
     weights = tuple((name, _place(weight)) for name, weight in module.named_parameters(recurse=False))
     buffers = tuple((name, _value(buffer)) for name, buffer in module.named_buffers(recurse=False))
     inside = tuple((name, _identify(child, known)) for name, child in module.named_children())
-    known[module] = (kind, settings, weights, buffers, inside)
+    known[module] = (what, weights, buffers, inside)
     return known[module]
 
 
