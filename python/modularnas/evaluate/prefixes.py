@@ -1,9 +1,10 @@
 """What candidates have in common at their front is computed once.
 
 Networks with the same weights in the same layers give the same outputs up to where they first differ, so evaluating
-many of them one by one repeats their common beginnings (merged across models by Retiarii, Zhang et al. 2020, OSDI,
-section 4.2). Candidates come in the order of a prefix tree, that of their codes: the one before has the longest
-beginning in common with the next, so remembering the outputs of one candidate is enough.
+many of them one by one repeats their common beginnings (Zhang et al. 2020, "Retiarii: A Deep Learning
+Exploratory-Training Framework", OSDI, merge them in training too). Candidates come in the order of a prefix tree, that
+of their codes: the one before has the longest beginning in common with the next, so remembering the outputs of one
+candidate is enough.
 
 Nothing is assumed of the network. A module's output is taken from the candidate before if the module is the same
 (class, settings, the memory of its weights, the values of its buffers) and has the same inputs (outputs that were taken

@@ -3,7 +3,7 @@
 The one-shot method (Bender et al. 2018; Guo et al. 2019, SPOS, arXiv 1904.00420): no candidate is trained. Each one
 is derived with views of the supernet's weights, so the score sees a plain module and nothing of the supernet is
 touched. Scores are remembered by architecture: weights that do not change cannot score differently. `forget()` after
-more training.
+more training. What candidates have in common at their front can be computed once (`prefix_bytes`; `prefixes.py`).
 """
 
 from __future__ import annotations
@@ -97,6 +97,10 @@ class SharedWeights:
             raise EvaluationError(
                 'batch_norm="recalibrate" needs calibration=, a loader of some training batches; '
                 'or choose batch_norm="batch" or "none"'
+            )
+        if n_together < 1 or prefix_bytes < 0:
+            raise EvaluationError(
+                f"n_together is {n_together} and prefix_bytes {prefix_bytes}; expected 1 or more, and 0 or more"
             )
         self.supernet = supernet
         self.score = score
