@@ -40,7 +40,9 @@ _FORMAT = 1
 #: The attribute by which a layer of a derived network says which one of the supernet's it is.
 _TAG = "_latency_layer"
 _RIDGE = 1e-3
-_PENALTIES = (0.01, 0.1, 1.0, 10.0)
+_PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
+#: Over how many decisions entries stay alike.
+_REACH = 3.0
 _ROUNDS = 8
 _ROUNDS_OF_TIMING = 9
 _LEAST_MS = 1e-6
@@ -300,13 +302,24 @@ class LatencyTable:
         return lambda asked: np.maximum(back(self._design(asked) @ weights), least)
 
     def _design(self, points: Sequence[Any]) -> _Floats:
-        """A constant, what decisions with the same choices share, and the encoding."""
+        """A constant, what decisions with the same choices share, and the encoding.
+
+        The encoding is turned so that shrinking it keeps the entries of decisions with the same choices alike that
+        follow one another: layers of one stage (a Gaussian process over their places with an exponential kernel).
+        """
         rows = self.space.encode(list(points))
-        alike: dict[Any, Any] = {}
+        alike: dict[Any, list[_Floats]] = {}
         for decision, (start, stop, _) in zip(self.space.decisions, _core.encoded_columns(self.space), strict=True):
             kind = (decision.kind, decision.choices, decision.low, decision.high)
-            alike[kind] = alike.get(kind, 0) + rows[:, start:stop]
-        return np.concatenate([np.ones((len(rows), 1)), *alike.values(), rows], 1)
+            alike.setdefault(kind, []).append(rows[:, start:stop])
+        shared = [np.sum(parts, 0) for parts in alike.values()]
+        own = []
+        for parts in alike.values():
+            places = np.arange(len(parts))
+            kernel = np.exp(-np.abs(places[:, None] - places) / _REACH)
+            turned = np.einsum("dnc,de->nec", np.stack(parts), np.linalg.cholesky(kernel))
+            own.append(turned.reshape(len(rows), -1))
+        return np.concatenate([np.ones((len(rows), 1)), *shared, *own], 1)
 
 
 def _checked(points: Sequence[Any], latencies_ms: ArrayLike, user: str) -> _Floats:
