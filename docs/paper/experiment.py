@@ -8,12 +8,13 @@ trained alike: a method gives an architecture, and its network is trained from f
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class Run:
         name, settings = self.task.space
         self.supernet = (self.supernet or mn.spaces.create(name, **settings)[0]).to(self.device)
         x, _ = next(iter(self.task.valid))
-        self.example = tuple(part[:2].to(self.device) for part in (x if isinstance(x, tuple) else (x,)))
+        self.example = tuple(part[:1].to(self.device) for part in (x if isinstance(x, tuple) else (x,)))
         self.fresh = {key: value.clone() for key, value in self.supernet.state_dict().items()}
 
     def loss(self, net: nn.Module, batch: Any) -> torch.Tensor:
@@ -80,6 +81,15 @@ class Run:
 
     def study(self, algorithm: Any) -> mn.Study:
         return mn.Study(self.supernet.space, algorithm, objectives={self.task.metric: "max"}, seed=self.seed)
+
+
+def settings(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a task; an optimizer is torch's, by name."""
+    given = dict(recipe["data"])
+    if "optimizer" in given:
+        made = dict(given["optimizer"])
+        given["optimizer"] = functools.partial(getattr(torch.optim, made.pop("name")), **made)
+    return given
 
 
 def evolution(run: Run) -> Any:
@@ -146,22 +156,31 @@ def gradient(make: Callable[[Any], Any]) -> Callable[[Run], Any]:
         search = make(run.supernet)
         weights = [p for name, p in run.supernet.named_parameters() if not name.startswith(("alpha", "edge_alpha"))]
         optimizer = torch.optim.SGD(weights, 0.025, momentum=0.9, weight_decay=3e-4)
-        for epoch in range(run.recipe["search_epochs"]):
-            run.task.train.set_epoch(epoch)
-            for batch, valid in zip(run.task.train, itertools.cycle(run.task.valid), strict=False):
-                run.supernet.train()
-                search.step(run.loss, batch, valid, weights_optimizer=optimizer)
-                optimizer.zero_grad()
-                run.loss(run.supernet, batch).backward()
-                nn.utils.clip_grad_norm_(weights, 5.0)
-                optimizer.step()
-            if isinstance(search, mn.search.StacNAS) and epoch + 1 == max(1, run.recipe["search_epochs"] // 2):
+        n_steps = run.recipe.get("gradient_steps") or run.recipe["search_epochs"] * len(run.task.train)
+        batches = itertools.islice(zip(epochs(run.task.train), itertools.cycle(run.task.valid)), n_steps)
+        for step, (batch, valid) in enumerate(batches):
+            if isinstance(search, mn.search.StacNAS) and step == n_steps // 2:
                 search.advance()
+            for group in search.optimizer.param_groups:  # few steps need larger ones than the published
+                group["lr"] = run.recipe.get("alpha_rate", group["lr"])
+            run.supernet.train()
+            search.step(run.loss, batch, valid, weights_optimizer=optimizer)
+            optimizer.zero_grad()
+            run.loss(run.supernet, batch).backward()
+            nn.utils.clip_grad_norm_(weights, 5.0)
+            optimizer.step()
         point = search.point()
         run.supernet.activate(point)
         return point
 
     return method
+
+
+def epochs(batches: Any) -> Iterator[Any]:
+    """All batches again and again, in another order each time."""
+    for epoch in itertools.count():
+        batches.set_epoch(epoch)
+        yield from batches
 
 
 METHODS: dict[str, Callable[[Run], Any]] = {
@@ -181,21 +200,24 @@ METHODS: dict[str, Callable[[Run], Any]] = {
 }
 
 
-def run_row(run: Run, method: str) -> dict[str, float]:
-    """The test metrics and costs of what a method finds, and the seconds of search and training."""
-    started_s = time.monotonic()
+def run_row(run: Run, method: str) -> dict[str, Any]:
+    """The test metrics and costs of what a method finds, its architecture, and the processor seconds of search and
+    training."""
+    started_s = time.process_time()
     if method == "Random":  # the mean of several architectures, as in the paper
         points = run.supernet.space.samples(run.recipe["alone"], seed=run.seed)
     else:
         points = [METHODS[method](run)]
-    searched_s = time.monotonic() - started_s
+    searched_s = time.process_time() - started_s
     rows = []
     for point in points:
         net = run.train(run.network(point).to(run.device), run.recipe["epochs"], run.task.valid)
         row = measure(net, run.task.test, run.task.metrics, device=run.device)
         rows.append(row | {k: v for k, v in costs(net, run.example).items() if k != "latency_ms"})
     mean = {key: statistics.fmean(row[key] for row in rows) for key in rows[0]}
-    return mean | {"search_s": searched_s, "train_s": time.monotonic() - started_s - searched_s}
+    found = mn.spaces.darts.genotype(points[0]) if run.task.space[0] == "darts" else points[0].to_json()
+    times = {"search_s": searched_s, "train_s": time.process_time() - started_s - searched_s}
+    return mean | times | {"architecture": str(found)}
 
 
 def main(table: str, build: Callable[[dict[str, Any], Path, dict[str, Any], int], mn.tasks.Task]) -> None:

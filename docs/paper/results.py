@@ -15,11 +15,13 @@ import torch
 
 import modularnas as mn
 
-PLAN = mn.tasks.Plan(epochs=3, supernet_epochs=4, trials=12, n_random=2, n_calibration=2)
-IMAGE = {"n_train": 1000, "n_valid": 300, "batch_size": 64, "image_size": 16}
+PLAN = mn.tasks.Plan(epochs=4, supernet_epochs=6, trials=16, n_random=2, n_calibration=4)
+IMAGE = {"n_train": 2000, "n_valid": 300, "batch_size": 32, "image_size": 16}
 MBV2 = {"space": "mobilenet_v2", "width": 0.25}
 RESNET = {"space": "resnet", "depth": 20}
-VOICE = {"n_mels": 24, "hop": 400, "channels": 4}
+CELLS = {"space": "darts", "channels": 8, "layers": 3}
+VOICE_PLAN = mn.tasks.Plan(epochs=4, supernet_epochs=6, trials=24, n_random=2, n_calibration=4)
+VOICE = {"n_mels": 24, "hop": 400, "channels": 4, "batch_size": 32}
 CTR_PLAN = mn.tasks.Plan(epochs=3, supernet_epochs=4, trials=36, n_random=3)
 INTERACTIONS = mn.spaces.ctr_branches.INTERACTIONS
 
@@ -30,11 +32,12 @@ TABLES = {
         ("CIFAR-10, ResNet-20 kernels", "image", "cifar10_small.npz", {**IMAGE, **RESNET}, PLAN),
         ("CIFAR-100, MobileNetV2", "image", "cifar100_small.npz", {**IMAGE, **MBV2}, PLAN),
         ("CIFAR-100, ResNet-20 kernels", "image", "cifar100_small.npz", {**IMAGE, **RESNET}, PLAN),
+        ("CIFAR-10, DARTS cells", "image", "cifar10_small.npz", {**IMAGE, **CELLS}, PLAN),
     ],
     "voice": [
-        ("official split", "voice", "fsdd_8k.npz", VOICE, PLAN),
+        ("official split", "voice", "fsdd_8k.npz", VOICE, VOICE_PLAN),
         *(
-            (f"speaker {i} left out", "voice", "fsdd_8k.npz", {**VOICE, "split": f"speaker:{i}"}, PLAN)
+            (f"speaker {i} left out", "voice", "fsdd_8k.npz", {**VOICE, "split": f"speaker:{i}"}, VOICE_PLAN)
             for i in range(6)
         ),
     ],
@@ -68,10 +71,10 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / f"{options.table}{'-smoke' if options.smoke else ''}.json"
     done = json.loads(file.read_text()) if file.exists() else {}
-    started_s = time.monotonic()
-    for label, task, name, settings, plan in TABLES[options.table]:
-        fixed = settings.get("fixed", [""])[0]
-        for seed in range(options.seeds):
+    started_s = time.process_time()
+    for seed in range(options.seeds):
+        for label, task, name, settings, plan in TABLES[options.table]:
+            fixed = settings.get("fixed", [""])[0]
             key = f"{label}|{fixed}|{seed}"
             if key in done:  # a run that was cut goes on
                 continue
@@ -82,8 +85,8 @@ def main():
                 if again
                 else run(task, options.data / name, settings, plan, seed, options.smoke, options.out / "last")
             )
-            done[key]["seconds"] = time.monotonic() - started_s
-            started_s = time.monotonic()
+            done[key]["seconds"] = time.process_time() - started_s
+            started_s = time.process_time()
             print(key, done[key], flush=True)
             file.write_text(json.dumps(done, indent=1))
     print(report(options.table, done))
