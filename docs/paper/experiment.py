@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 import yaml
+from scipy.stats import kendalltau
 from torch import nn
 
 import modularnas as mn
@@ -217,7 +218,7 @@ def run_row(run: Run, method: str) -> dict[str, Any]:
     mean = {key: statistics.fmean(row[key] for row in rows) for key in rows[0]}
     found = mn.spaces.darts.genotype(points[0]) if run.task.space[0] == "darts" else points[0].to_json()
     times = {"search_s": searched_s, "train_s": time.process_time() - started_s - searched_s}
-    return mean | times | {"architecture": str(found)}
+    return mean | times | {"architecture": str(found), "clock": "processor"}
 
 
 def main(table: str, build: Callable[[dict[str, Any], Path, dict[str, Any], int], mn.tasks.Task]) -> None:
@@ -270,9 +271,34 @@ def report(description: dict[str, Any], done: dict[str, dict[str, float]], recip
             f"| {statistics.fmean(values):.{digits}f}{spread} | {len(values)} | {mean['params']:,.0f} "
             f"| {mean['macs']:,.0f} | {mean['search_s']:.0f} | {mean['train_s']:.0f} |"
         )
+    cells = {
+        key: run["architecture"] for key, run in done.items() if run.get("architecture", "").startswith("Genotype")
+    }
+    if cells:
+        lines += ["", "Cells found, of the first seed:", ""]
+        lines += [f"- {key.partition('/')[0]}: `{cell}`" for key, cell in cells.items() if key.endswith("/0")]
     total_s = sum(run["search_s"] + run["train_s"] for run in done.values())
+    clock = " and ".join(dict.fromkeys(run["clock"] for run in done.values()))
     lines += [
         "",
-        f"{platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}, {total_s:.0f} s.",
+        f"Sizes: `{json.dumps(description['recipes'][recipe])}`.",
+        "",
+        order(description, done, metric),
+        "",
+        f"{platform.machine()}, 1 thread, torch {torch.__version__}, {total_s:.0f} s of {clock} time.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def order(description: dict[str, Any], done: dict[str, dict[str, Any]], metric: str) -> str:
+    """How far the methods are in the published order, in a sentence: 1 is the same, 0 is none, -1 the reverse."""
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for row in description["rows"]:
+        runs = [run[metric] for key, run in done.items() if key.startswith(f"{row['row']}/")]
+        if runs:
+            group = groups.setdefault(f"{row['data']} {row['space']}", [])
+            group.append((row["published"], statistics.fmean(runs)))
+    groups = {name: pairs for name, pairs in groups.items() if len(pairs) > 2}
+    taus = {name: kendalltau(*zip(*pairs, strict=True)).statistic for name, pairs in groups.items()}
+    texts = [f"{name} {tau:+.2f} ({len(groups[name])} rows)" for name, tau in taus.items()]
+    return f"Kendall's tau of ours and the published order: {', '.join(texts)}."

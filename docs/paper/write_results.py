@@ -16,12 +16,14 @@ HERE = Path(__file__).parent
 HEAD = """# Results
 
 Made by the scripts of `docs/paper/` and put here by `docs/paper/write_results.py`; networks are small and trainings
-short, so that every table takes minutes on a processor. Seeds, hardware and time are below each table: seconds are wall
-time, on a machine that other work shared. The figures compare rows of one table, trained alike; they are no
-reproduction of published accuracies.
+short, so that every table takes minutes on one thread of a processor. Sizes, seeds, hardware and time are below each
+table. Seconds are of processor time where it says so, which is wall time on an idle core; else of wall time on a machine
+that other work shared. MACs and latency are those of one picture, recording or row; ± is half a 95 % interval over
+seeds. The figures compare rows of one table, trained alike; they are no reproduction of published accuracies, and what a
+table shows is said below it by a calculation.
 """
 TITLES = {
-    "image": "Image classification: MobileNetV2 and ResNet kernels on 1,000 pictures of 16 pixels",
+    "image": "Image classification: MobileNetV2, ResNet kernels and DARTS cells on pictures of 16 pixels",
     "voice": "Voice: a searched ResNet-34 variant on the official split and with one speaker left out",
     "recommendation": "Recommendation: searched interactions and each fixed one",
     "table3": "The paper's table 3",

@@ -319,9 +319,19 @@ def create(
     further: dict[str, Any] = {"clip_norm": 5.0, "scheduler": scheduler}
     if mix:
         further["transform"] = mixup(mix, len(classes))
-    baseline = _UNSEARCHED.get(space)
     known = {"num_classes": len(classes), "image_size": size, **settings}
-    task = Task("image", *parts, (space, known), {"accuracy": accuracy}, baseline, loss, optimizer, further)
+    task = Task(
+        "image",
+        train=parts[0],
+        valid=parts[1],
+        test=parts[2],
+        space=(space, known),
+        metrics={"accuracy": accuracy},
+        baseline=_UNSEARCHED.get(space),
+        loss=loss,
+        optimizer=optimizer,
+        fit=further,
+    )
     return task, plan
 
 

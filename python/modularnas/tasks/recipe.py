@@ -173,8 +173,10 @@ def adamw(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, n_steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """A `scheduler` of `fit`: the rates rise for three tenths of all steps, then fall (Smith and Topin 2017,
-    arXiv 1708.07120); without the rise deep narrow networks do not start in so few steps."""
+    """A `scheduler` of `fit`: the rates rise for three tenths of all steps, then fall.
+
+    Smith and Topin 2017, arXiv 1708.07120. Without the rise deep narrow networks do not start in so few steps.
+    """
     rates = [group["lr"] for group in optimizer.param_groups]
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=n_steps)
 
