@@ -155,6 +155,7 @@ class Result:
         net: its trained network.
         folder: where `card.md`, `result.json` and the network `best/` are.
         seconds: of everything.
+        studies: the searches, by the row that they found.
     """
 
     table: dict[str, dict[str, float]]
@@ -162,6 +163,7 @@ class Result:
     net: nn.Module
     folder: Path
     seconds: float
+    studies: dict[str, Study]
 
     def __str__(self) -> str:
         return markdown(self.table)
@@ -270,7 +272,7 @@ class _Recipe:
         }
         net = rows["searched"][0][0]
         export(net, self.out / "best", example=_at(self.example, "cpu"))
-        result = Result(table, points["searched"], net, self.out, time.monotonic() - started_s)
+        result = Result(table, points["searched"], net, self.out, time.monotonic() - started_s, studies)
         self._write(result)
         return result
 
