@@ -244,7 +244,7 @@ def main(table: str, build: Callable[[dict[str, Any], Path, dict[str, Any], int]
             if key in done:  # a run that was cut goes on
                 continue
             task = build(row, options.data, recipe, seed)
-            done[key] = run_row(Run(task, recipe, seed, options.device), row["method"])
+            done[key] = run_row(Run(task, recipe, seed, options.device), row["method"]) | {"sizes": recipe}
             print(key, row["method"], json.dumps(done[key]), flush=True)
             file.write_text(json.dumps(done, indent=1))
     file.with_suffix(".md").write_text(report(description, done, options.recipe), encoding="utf-8")
@@ -279,9 +279,11 @@ def report(description: dict[str, Any], done: dict[str, dict[str, float]], recip
         lines += [f"- {key.partition('/')[0]}: `{cell}`" for key, cell in cells.items() if key.endswith("/0")]
     total_s = sum(run["search_s"] + run["train_s"] for run in done.values())
     clock = " and ".join(dict.fromkeys(run["clock"] for run in done.values()))
+    rows_of: dict[str, list[str]] = {}
+    for key, run in done.items():
+        rows_of.setdefault(json.dumps(run["sizes"]), []).append(key.partition("/")[0])
+    lines += ["", *(f"- Rows {', '.join(dict.fromkeys(rows))}: `{sizes}`" for sizes, rows in rows_of.items())]
     lines += [
-        "",
-        f"Sizes: `{json.dumps(description['recipes'][recipe])}`.",
         "",
         order(description, done, metric),
         "",

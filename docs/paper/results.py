@@ -69,6 +69,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("results"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", default="", help="what the name of the data contains; default: all of the table")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -77,6 +78,8 @@ def main():
     started_s = time.process_time()
     for seed in range(options.seeds):
         for label, task, name, settings, plan in TABLES[options.table]:
+            if options.only not in label:
+                continue
             fixed = settings.get("fixed", [""])[0]
             key = f"{label}|{fixed}|{seed}"
             if key in done:  # a run that was cut goes on

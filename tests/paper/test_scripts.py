@@ -65,3 +65,31 @@ def test_fronts_of_figure_11(data, tmp_path):
     pytest.importorskip("matplotlib")
     assert "genetic, latency_64_ms" in script("figure11", "--data", data, "--out", tmp_path, "--smoke")
     assert (tmp_path / "figure11.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_tables_of_results_run_and_say_what_they_show(data, tmp_path):
+    pytest.importorskip("scipy")
+    for table, only, seeds in (("voice", "official", 1), ("recommendation", "criteo", 2)):
+        said = script("results", table, "--data", data, "--out", tmp_path, "--smoke", "--only", only, "--seeds", seeds)
+        assert ("Searched against" in said) == (seeds > 1)
+        (tmp_path / f"{table}-smoke.json").rename(tmp_path / f"{table}.json")
+    script("write_results", tmp_path, tmp_path / "results.md")
+    text = (tmp_path / "results.md").read_text()
+    assert "| criteo | mlp in every branch |" in text
+    assert "Not measured: `python docs/paper/table4.py --data DATA`" in text
+
+
+def test_sentences_are_what_the_numbers_say(monkeypatch):
+    pytest.importorskip("scipy")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import results
+
+    def networks(step):
+        found = {("a", str(seed)): {"auc": 0.7 + 0.01 * seed + step} for seed in range(4)}
+        other = {("a", str(seed)): {"auc": 0.7 + 0.01 * seed + 0.001 * (-1) ** seed} for seed in range(4)}
+        return {"searched": found, "random": other}
+
+    assert "random +0.1000 ± 0.0018 (better)" in results.finding(networks(0.1), "auc")
+    assert "(worse)" in results.finding(networks(-0.1), "auc")
+    assert "(no difference seen)" in results.finding(networks(0.001), "auc")
