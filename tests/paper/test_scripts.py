@@ -51,7 +51,7 @@ def test_setups_of_table_7_run(data, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("table", "rows"), [(3, ["3.4", "3.16", "3.27"]), (4, ["4.3", "4.7"]), (5, ["5.1", "5.4", "5.5"])]
+    ("table", "rows"), [(3, ["3.4", "3.16", "3.27", "3.28"]), (4, ["4.3", "4.7"]), (5, ["5.1", "5.4", "5.5"])]
 )
 def test_rows_run(table, rows, data, tmp_path):
     script(f"table{table}", "--data", data, "--out", tmp_path, "--recipe", "smoke", "--rows", *rows)

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from modularnas._core import SearchSpace
 from modularnas.errors import MissingExtraError, ModularNASError
 from modularnas.spaces import darts
 from modularnas.tasks.recipe import Batches, Plan, Task, adamw, one_cycle, part, register
@@ -248,10 +249,18 @@ def _cut(x: Tensor, size: int) -> Tensor:
     return cutout(x.unsqueeze(0), None, size)[0]
 
 
-#: The unsearched network of the spaces that have no original one: MobileNetV2's block, the published cell.
+def _first(space: SearchSpace) -> Any:
+    """The first choice of every decision."""
+    return space.point({decision.name: decision.choices[0] for decision in space.decisions if decision.choices})
+
+
+#: The unsearched network of the spaces that have no original one: MobileNetV2's block, plain blocks of kernel 3, the
+#: published cell.
 _UNSEARCHED: dict[str, Any] = {
     "mobilenet_v2": "mbconv_k3_e6",
     "proxylessnas": "mbconv_k3_e6",
+    "resnet": _first,
+    "resnext": _first,
     "darts": lambda space: darts.point(darts.DARTS_V2, space),
 }
 

@@ -131,6 +131,10 @@ class Task:
     def unsearched(self, supernet: Supernet) -> Any:
         """The point of the unsearched network."""
         if self.baseline is None:
+            if supernet.original_point is None:
+                raise ModularNASError(
+                    f"the space {self.space[0]!r} has no network that is the unsearched one; give the task a baseline="
+                )
             return supernet.original_point
         if isinstance(self.baseline, str):
             return supernet.space.point({decision.name: self.baseline for decision in supernet.space.decisions})
