@@ -93,6 +93,14 @@ def settings(recipe: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
+def of_row(recipe: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """The recipe of a row: what differs for its space, then for its data, stands under `differs`."""
+    for name in (row["space"], row["data"]):
+        own = recipe.get("differs", {}).get(name, {})
+        recipe = {**recipe, **own, "data": {**recipe["data"], **own.get("data", {})}}
+    return recipe
+
+
 def evolution(run: Run) -> Any:
     population = max(2, run.recipe["trials"] // 4)
     return mn.search.RegularizedEvolution(population=population, sample=max(2, population // 4))
@@ -232,7 +240,6 @@ def main(table: str, build: Callable[[dict[str, Any], Path, dict[str, Any], int]
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    recipe = description["recipes"][options.recipe]
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / f"{table}-{options.recipe}.json"
     done = json.loads(file.read_text()) if file.exists() else {}
@@ -243,6 +250,7 @@ def main(table: str, build: Callable[[dict[str, Any], Path, dict[str, Any], int]
             key = f"{row['row']}/{seed}"
             if key in done:  # a run that was cut goes on
                 continue
+            recipe = of_row(description["recipes"][options.recipe], row)
             task = build(row, options.data, recipe, seed)
             done[key] = run_row(Run(task, recipe, seed, options.device), row["method"]) | {"sizes": recipe}
             print(key, row["method"], json.dumps(done[key]), flush=True)
@@ -266,8 +274,10 @@ def report(description: dict[str, Any], done: dict[str, dict[str, float]], recip
         spread = f" ± {statistics.stdev(values):.{2 if scale == 100 else 4}f}" if len(values) > 1 else ""
         digits = 2 if scale == 100 else 4
         mean = {key: statistics.fmean(run[key] for run in runs) for key in ("params", "macs", "search_s", "train_s")}
+        stands_in = row["data"] == "ImageNet" and "imagenet" not in description["recipes"][recipe]
+        data = "CIFAR-10 for ImageNet" if stands_in else row["data"]
         lines.append(
-            f"| {row['row']} | {row['data']} | {row['space']} | {row['method']} | {row['published']} "
+            f"| {row['row']} | {data} | {row['space']} | {row['method']} | {row['published']} "
             f"| {statistics.fmean(values):.{digits}f}{spread} | {len(values)} | {mean['params']:,.0f} "
             f"| {mean['macs']:,.0f} | {mean['search_s']:.0f} | {mean['train_s']:.0f} |"
         )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 FOLDER = pathlib.Path(__file__).parents[2] / "docs" / "paper"
 yaml = pytest.importorskip("yaml")
@@ -78,6 +79,31 @@ def test_tables_of_results_run_and_say_what_they_show(data, tmp_path):
     text = (tmp_path / "results.md").read_text()
     assert "| criteo | mlp in every branch |" in text
     assert "Not measured: `python docs/paper/table4.py --data DATA`" in text
+
+
+def test_full_recipes_are_arguments_of_the_tasks(monkeypatch):
+    pytest.importorskip("scipy")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import inspect
+
+    import experiment
+
+    import modularnas as mn
+
+    rooms = {3: mn.tasks.image, 4: mn.tasks.voice, 5: mn.tasks.recommendation}
+    for table, room in rooms.items():
+        description = yaml.safe_load((FOLDER / f"table{table}.yaml").read_text())
+        for recipe in description["recipes"].values():
+            for row in description["rows"]:
+                given = experiment.settings(experiment.of_row(recipe, row))
+                assert set(given) - {"path"} <= set(inspect.signature(room.create).parameters), row
+                if "optimizer" in given:
+                    given["optimizer"]([torch.nn.Parameter(torch.zeros(1))])
+    imagenet = experiment.of_row(
+        yaml.safe_load((FOLDER / "table3.yaml").read_text())["recipes"]["gpu"], {"space": "Res-50", "data": "ImageNet"}
+    )
+    assert imagenet["data"]["n_valid"] == 50_000
+    assert imagenet["search_epochs"] == 120
 
 
 def test_sentences_are_what_the_numbers_say(monkeypatch):

@@ -1,6 +1,7 @@
 """Reading pictures, and the augmentation."""
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -143,6 +144,14 @@ def test_a_folder_trains_with_every_augmentation(folder):
         net, task.train, task.valid, epochs=1, loss=task.loss, optimizer=task.optimizer, progress=False, **task.fit
     )
     assert len(done.history) == 1
+
+
+def test_a_missing_extra_is_said_before_anything_starts(folder, data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(mn.MissingExtraError, match=r'a folder of pictures needs torchvision: pip install "modularnas'):
+        mn.tasks.run("image", data=folder, out=folder / "out")
+    with pytest.raises(mn.MissingExtraError, match=r"AutoAugment needs torchvision"):
+        mn.tasks.run("image", data=data / "cifar10_small.npz", out=folder / "out", auto_augment=True)
 
 
 def test_the_policy_of_auto_augment(data):
