@@ -61,7 +61,12 @@ struct Tensors {
 }
 
 impl Tensors {
-    fn new(x: PyTensor, weights: PyTensor, parameters: Vec<PyTensor>, running: Option<Vec<PyTensor>>) -> Self {
+    fn new(
+        x: PyTensor,
+        weights: PyTensor,
+        parameters: Vec<PyTensor>,
+        running: Option<Vec<PyTensor>>,
+    ) -> Self {
         let plain = |tensors: Vec<PyTensor>| tensors.into_iter().map(|tensor| tensor.0).collect();
         Tensors { x: x.0, weights: weights.0, parameters: plain(parameters), running: running.map(plain) }
     }
@@ -84,7 +89,10 @@ impl Tensors {
 }
 
 fn values<T>(tensors: &[Tensor], kind: Kind) -> Result<Vec<Values<'_, T>>> {
-    tensors.iter().map(|tensor| Ok(Values { numbers: numbers(tensor, kind)?, sizes: sizes(tensor) })).collect()
+    tensors
+        .iter()
+        .map(|tensor| Ok(Values { numbers: numbers(tensor, kind)?, sizes: sizes(tensor) }))
+        .collect()
 }
 
 /// The weighted sum of a mixed op (`modularnas.nn.edge`): what comes out, what the backward pass needs (nothing unless

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Shape;
-use super::real::Real;
+use super::real::{Real, compiled};
 use crate::error::{Error, Result};
 
 /// A window that moves over pictures; heights before widths.
@@ -47,6 +47,58 @@ impl Window {
         })?;
         Ok(Shape { h, w, ..shape })
     }
+}
+
+/// What is done to a pixel on its way: `max(scale * pixel + shift, floor)`; what is not a number stays so, as in torch.
+#[derive(Clone, Copy)]
+pub(super) struct Pixel<T> {
+    pub(super) scale: T,
+    pub(super) shift: T,
+    pub(super) floor: T,
+}
+
+impl<T: Real> Pixel<T> {
+    pub(super) const SAME: Self = Pixel { scale: T::ONE, shift: T::ZERO, floor: T::LOWEST };
+
+    #[inline(always)]
+    pub(super) fn of(self, value: T) -> T {
+        let z = self.scale * value + self.shift;
+        if z <= self.floor { self.floor } else { z }
+    }
+}
+
+/// Pixels of a row that are handled at once.
+const RUN: usize = 8;
+
+#[inline(always)]
+fn rows_body<T: Real, const FMA: bool>(
+    from: &[T],
+    from_pitch: usize,
+    to: &mut [T],
+    to_pitch: usize,
+    [height, width]: [usize; 2],
+    pixel: Pixel<T>,
+) {
+    for y in 0..height {
+        let read = &from[y * from_pitch..][..width];
+        let write = &mut to[y * to_pitch..][..width];
+        let (reads, writes) = (read.chunks_exact(RUN), write.chunks_exact_mut(RUN));
+        for (place, &value) in writes.into_remainder().iter_mut().zip(reads.remainder()) {
+            *place = pixel.of(value);
+        }
+        for (write, read) in write.chunks_exact_mut(RUN).zip(reads) {
+            for lane in 0..RUN {
+                write[lane] = pixel.of(read[lane]);
+            }
+        }
+    }
+}
+
+compiled! {
+    /// Copies rows from one pitch to another.
+    fn rows<T>(
+        from: &[T], from_pitch: usize, to: &mut [T], to_pitch: usize, size: [usize; 2], pixel: Pixel<T>,
+    ) = rows_body;
 }
 
 /// Numbers that a loop handles at once.
@@ -101,7 +153,6 @@ impl Band {
 
     /// Calls `run(start in the picture, step, start in the phase, count)` for every run of pixels of picture `n` that is
     /// contiguous in phase `phase`.
-    #[inline(always)]
     fn runs(&self, n: usize, phase: usize, mut run: impl FnMut(usize, usize, usize, usize)) {
         let ([down, right], [above, left]) = (self.window.stride, self.window.padding);
         let (phase_y, phase_x) = (phase / right, phase % right);
@@ -117,68 +168,52 @@ impl Band {
         }
     }
 
-    /// Puts pictures in their places of a band that holds the fill.
-    #[inline(always)]
-    pub(super) fn load<T: Real>(&self, pictures: &[&[T]], band: &mut [T], pixel: impl Fn(T) -> T) {
+    /// Puts pictures in their places of a band that holds the fill, scaled, shifted and not less than the floor.
+    pub(super) fn load<T: Real>(&self, pictures: &[&[T]], band: &mut [T], pixel: Pixel<T>) {
         for (phase, line) in band.chunks_exact_mut(self.length()).enumerate() {
             for (n, picture) in pictures.iter().enumerate() {
+                if self.phases() == 1 {
+                    let to = n * self.rows * self.pitch + self.window.padding[0] * self.pitch;
+                    let to = &mut line[to + self.window.padding[1]..];
+                    rows(picture, self.input.w, to, self.pitch, [self.input.h, self.input.w], pixel);
+                    continue;
+                }
                 self.runs(n, phase, |from, step, to, count| {
-                    let places = &mut line[to..to + count];
-                    if step == 1 {
-                        for (place, &value) in places.iter_mut().zip(&picture[from..from + count]) {
-                            *place = pixel(value);
-                        }
-                    } else {
-                        for (place, &value) in places.iter_mut().zip(picture[from..].iter().step_by(step)) {
-                            *place = pixel(value);
-                        }
+                    let places = line[to..to + count].iter_mut();
+                    for (place, &value) in places.zip(picture[from..].iter().step_by(step)) {
+                        *place = pixel.of(value);
                     }
                 });
             }
         }
     }
 
-    /// Takes a phase out of a line: `pixel(pixel of the picture, number of the line)`.
-    #[inline(always)]
-    pub(super) fn unload<T: Real>(
-        &self,
-        line: &[T],
-        phase: usize,
-        n: usize,
-        picture: &mut [T],
-        pixel: impl Fn(&mut T, T),
-    ) {
+    /// Takes a phase of picture `n` out of a line.
+    pub(super) fn unload<T: Real>(&self, line: &[T], phase: usize, n: usize, picture: &mut [T]) {
+        if self.phases() == 1 {
+            let from = (n * self.rows + self.window.padding[0]) * self.pitch + self.window.padding[1];
+            rows(&line[from..], self.pitch, picture, self.input.w, [self.input.h, self.input.w], Pixel::SAME);
+            return;
+        }
         self.runs(n, phase, |to, step, from, count| {
             let values = &line[from..from + count];
-            if step == 1 {
-                for (place, &value) in picture[to..to + count].iter_mut().zip(values) {
-                    pixel(place, value);
-                }
-            } else {
-                for (place, &value) in picture[to..].iter_mut().step_by(step).zip(values) {
-                    pixel(place, value);
-                }
+            for (place, &value) in picture[to..].iter_mut().step_by(step).zip(values) {
+                *place = value;
             }
         });
     }
 
     /// Takes the outputs of picture `n` out of a line.
-    #[inline(always)]
     pub(super) fn outputs<T: Real>(&self, line: &[T], n: usize, picture: &mut [T]) {
-        for (y, row) in picture.chunks_exact_mut(self.output.w.max(1)).enumerate() {
-            let from = (n * self.rows + y) * self.pitch;
-            row.copy_from_slice(&line[from..from + self.output.w]);
-        }
+        let line = &line[n * self.rows * self.pitch..];
+        rows(line, self.pitch, picture, self.output.w, [self.output.h, self.output.w], Pixel::SAME);
     }
 
     /// Puts pictures of the outputs' size in a line of zeros, `margin` numbers after its start.
-    #[inline(always)]
     pub(super) fn load_outputs<T: Real>(&self, pictures: &[&[T]], line: &mut [T]) {
         for (n, picture) in pictures.iter().enumerate() {
-            for (y, row) in picture.chunks_exact(self.output.w.max(1)).enumerate() {
-                let to = self.margin + (n * self.rows + y) * self.pitch;
-                line[to..to + self.output.w].copy_from_slice(row);
-            }
+            let to = &mut line[self.margin + n * self.rows * self.pitch..];
+            rows(picture, self.output.w, to, self.pitch, [self.output.h, self.output.w], Pixel::SAME);
         }
     }
 

@@ -10,9 +10,6 @@ use super::real::{Real, compiled, multiply_add};
 use super::{Input, by_channel, by_channel_mut, threads};
 use crate::error::Result;
 
-/// Numbers that a dot product sums side by side.
-const LANES: usize = 32;
-
 #[inline(always)]
 fn correlate_body<T: Real, const FMA: bool>(source: &[T], taps: &[(usize, T)], out: &mut [T]) {
     for (i, block) in out.chunks_exact_mut(BLOCK).enumerate() {
@@ -28,39 +25,30 @@ fn correlate_body<T: Real, const FMA: bool>(source: &[T], taps: &[(usize, T)], o
 }
 
 #[inline(always)]
-fn products_of<T: Real, const FMA: bool, const TAPS: usize>(
-    source: &[T],
-    offsets: &[usize],
-    by: &[T],
-    out: &mut [T],
-) {
-    let mut sums = [[T::ZERO; LANES]; TAPS];
-    for (i, factors) in by.chunks_exact(LANES).enumerate() {
-        for (sum, &offset) in sums.iter_mut().zip(offsets) {
-            let read = &source[i * LANES + offset..][..LANES];
-            for lane in 0..LANES {
-                sum[lane] = multiply_add::<T, FMA>(read[lane], factors[lane], sum[lane]);
+fn products_body<T: Real, const FMA: bool>(source: &[T], offsets: &[usize], by: &[T], out: &mut [T]) {
+    for (&offset, to) in offsets.iter().zip(out) {
+        let line = &source[offset..][..by.len()];
+        let (lines, factors) = (line.chunks_exact(BLOCK), by.chunks_exact(BLOCK));
+        let mut total = T::ZERO;
+        for (&value, &factor) in lines.remainder().iter().zip(factors.remainder()) {
+            total = multiply_add::<T, FMA>(value, factor, total);
+        }
+        let mut sums = [T::ZERO; BLOCK];
+        for (line, factors) in lines.zip(factors) {
+            for (sum, (&value, &factor)) in sums.iter_mut().zip(line.iter().zip(factors)) {
+                *sum = multiply_add::<T, FMA>(value, factor, *sum);
             }
         }
-    }
-    for (total, sum) in out.iter_mut().zip(sums) {
-        *total += sum.into_iter().fold(T::ZERO, |a, b| a + b);
-    }
-}
-
-#[inline(always)]
-fn products_body<T: Real, const FMA: bool>(source: &[T], offsets: &[usize], by: &[T], out: &mut [T]) {
-    // As many sums as stay in registers, in equal parts.
-    let at_once = [5, 3, 7, 4, 2].into_iter().find(|n| offsets.len() % n == 0).unwrap_or(4);
-    for (offsets, out) in offsets.chunks(at_once).zip(out.chunks_mut(at_once)) {
-        match offsets.len() {
-            5 => products_of::<T, FMA, 5>(source, offsets, by, out),
-            3 => products_of::<T, FMA, 3>(source, offsets, by, out),
-            7 => products_of::<T, FMA, 7>(source, offsets, by, out),
-            4 => products_of::<T, FMA, 4>(source, offsets, by, out),
-            2 => products_of::<T, FMA, 2>(source, offsets, by, out),
-            _ => products_of::<T, FMA, 1>(source, offsets, by, out),
+        // Halves on halves, so that it is a few instructions.
+        let mut half = BLOCK / 2;
+        while half > 0 {
+            let (low, high) = sums.split_at_mut(half);
+            for (low, &high) in low.iter_mut().zip(&*high) {
+                *low += high;
+            }
+            half /= 2;
         }
+        *to += total + sums[0];
     }
 }
 
@@ -68,7 +56,7 @@ compiled! {
     /// `out[i] = sum of weight * source[i + offset]`; lengths are multiples of [`BLOCK`].
     pub(super) fn correlate<T>(source: &[T], taps: &[(usize, T)], out: &mut [T]) = correlate_body;
 
-    /// `out[tap] += sum over i of source[i + offset] * by[i]`.
+    /// `out[k] += sum over i of source[i + offsets[k]] * by[i]`.
     fn products<T>(source: &[T], offsets: &[usize], by: &[T], out: &mut [T]) = products_body;
 }
 
@@ -144,7 +132,7 @@ pub(super) fn backward<T: Real>(
                 .collect();
             correlate(&line, &turned, &mut sums);
             for (n, picture) in pictures.iter_mut().enumerate() {
-                band.unload(&sums, phase, n, picture, |place, value| *place = value);
+                band.unload(&sums, phase, n, picture);
             }
         }
     });

@@ -589,7 +589,7 @@ impl<'p> Plan<'p> {
             give_norm(last, &sums, weight.wide(), into);
         } else {
             if let Some(weights) = into.weights.as_deref_mut() {
-                weights[k] = T::of(dot(gradient, &values[end]));
+                weights[k] = T::of(norm::dot(gradient, &values[end]));
             }
             current = norm::times(gradient, weight);
         }
@@ -600,8 +600,7 @@ impl<'p> Plan<'p> {
             let input = input_of(i, steps, given, &values, &affines);
             let n_stages = step.segment.stages.len();
             if below_wanted || wants(step, &into.parameters) {
-                let inner =
-                    Self::run(step, given, &input, n_stages.saturating_sub(1), None, threads)?;
+                let inner = Self::run(step, given, &input, n_stages.saturating_sub(1), None, threads)?;
                 for s in (0..n_stages).rev() {
                     let before = (s > 0).then(|| Input::plain(&inner[s - 1], step.shapes[s]));
                     let read = before.as_ref().unwrap_or(&input);
@@ -629,16 +628,13 @@ impl<'p> Plan<'p> {
             let relu = step.segment.relu;
             if i == 0 {
                 if let Some(x) = into.x.as_deref_mut() {
-                    for ((to, &g), &z) in x.iter_mut().zip(&*current).zip(given.x) {
-                        *to += if relu && z <= T::ZERO { T::ZERO } else { g };
-                    }
+                    norm::add(x, &current, T::ONE, relu.then_some(given.x));
                 }
             } else if let Some(affine) = &affines[i - 1] {
                 let shape = step.input();
                 let mut below = Buffer::new(shape.count());
                 let factor = (1.0, relu);
-                let sums =
-                    affine.backward(&current, &values[i - 1], shape, factor, &mut below, threads);
+                let sums = affine.backward(&current, &values[i - 1], shape, factor, &mut below, threads);
                 give_norm(&steps[i - 1], &sums, 1.0, into);
                 current = below;
             } else if relu {
@@ -657,12 +653,10 @@ impl<'p> Plan<'p> {
     ) -> Result<()> {
         let weight = given.weights[k];
         if let Some(weights) = into.weights.as_deref_mut() {
-            weights[k] = T::of(dot(gradient, given.x));
+            weights[k] = T::of(norm::dot(gradient, given.x));
         }
         if let Some(x) = into.x.as_deref_mut() {
-            for (to, &g) in x.iter_mut().zip(gradient) {
-                *to += weight * g;
-            }
+            norm::add(x, gradient, weight, None);
         }
         Ok(())
     }
@@ -719,19 +713,4 @@ fn give_norm<T: Real>(step: &Step, sums: &[(f64, f64)], factor: f64, into: &mut 
             *to = T::of(sum.1 * factor);
         }
     }
-}
-
-fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
-    const LANES: usize = 64;
-    let mut total = 0.0;
-    for (a, b) in a.chunks(LANES * LANES).zip(b.chunks(LANES * LANES)) {
-        let mut sums = [T::ZERO; LANES];
-        for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
-            for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-                *sum += a * b;
-            }
-        }
-        total += sums.iter().map(|sum| sum.wide()).sum::<f64>();
-    }
-    total
 }

@@ -18,6 +18,7 @@ mod threads;
 pub use band::Window;
 pub use real::Real;
 
+use band::Pixel;
 use buffer::Buffer;
 use norm::Affine;
 
@@ -72,18 +73,13 @@ impl<'a, T: Real> Input<'a, T> {
         let plane = self.shape.plane();
         let pictures: Vec<&[T]> =
             (0..self.shape.n).map(|n| &self.values[(n * self.shape.c + c) * plane..][..plane]).collect();
-        match (self.affine, self.relu) {
-            (None, false) => band.load(&pictures, line, |value| value),
-            (None, true) => band.load(&pictures, line, positive),
-            (Some(affine), relu) => {
-                let (scale, shift) = (affine.scale[c], affine.shift[c]);
-                if relu {
-                    band.load(&pictures, line, |value| positive(scale * value + shift));
-                } else {
-                    band.load(&pictures, line, |value| scale * value + shift);
-                }
-            }
-        }
+        band.load(&pictures, line, self.pixel(c));
+    }
+
+    /// What is done to a pixel of channel `c`.
+    fn pixel(&self, c: usize) -> Pixel<T> {
+        let (scale, shift) = self.affine.map_or((T::ONE, T::ZERO), |a| (a.scale[c], a.shift[c]));
+        Pixel { scale, shift, floor: if self.relu { T::ZERO } else { T::LOWEST } }
     }
 
     /// The numbers themselves, where they are not those that lie there.
@@ -95,21 +91,13 @@ impl<'a, T: Real> Input<'a, T> {
         let plane = self.shape.plane().max(1);
         let planes = self.values.chunks_exact(plane).zip(out.chunks_exact_mut(plane));
         for (i, (from, to)) in planes.enumerate() {
-            let c = i % self.shape.c;
-            let (scale, shift) = self.affine.map_or((T::ONE, T::ZERO), |a| (a.scale[c], a.shift[c]));
+            let pixel = self.pixel(i % self.shape.c);
             for (to, &value) in to.iter_mut().zip(from) {
-                let z = if self.affine.is_some() { scale * value + shift } else { value };
-                *to = if self.relu { positive(z) } else { z };
+                *to = pixel.of(value);
             }
         }
         Some(out)
     }
-}
-
-/// ReLU; what is not a number stays so, as in torch.
-#[inline(always)]
-fn positive<T: Real>(value: T) -> T {
-    if value <= T::ZERO { T::ZERO } else { value }
 }
 
 /// The planes of each channel.

@@ -3,18 +3,17 @@
 //! Ioffe and Szegedy 2015, arXiv 1502.03167, algorithm 1. The normalised numbers are never written: who reads them scales
 //! and shifts as it reads (`Input`), and a weighted sum of several norms is one pass (`add_up`).
 
+use super::band::BLOCK;
 use super::buffer::Buffer;
-use super::real::{Real, compiled, multiply_add};
+use super::real::{LANES, Real, compiled, multiply_add, total};
 use super::{Shape, by_channel, by_channel_mut, threads};
 
-const LANES: usize = 64;
-
-/// Sums of two products a number, over a channel's pictures, in lanes and then wide.
+/// Sums of one or two products a number, over the pictures of a channel.
 #[inline(always)]
 fn reduce<T: Real>(pictures: &[&[T]], other: &[&[T]], pair: impl Fn(T, T) -> (T, T)) -> (f64, f64) {
+    let mut sums = ([T::ZERO; LANES], [T::ZERO; LANES]);
     let (mut first, mut second) = (0.0, 0.0);
     for (a, b) in pictures.iter().zip(other) {
-        let mut sums = ([T::ZERO; LANES], [T::ZERO; LANES]);
         let (a_blocks, b_blocks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
         for (&p, &q) in a_blocks.remainder().iter().zip(b_blocks.remainder()) {
             let (x, y) = pair(p, q);
@@ -28,10 +27,8 @@ fn reduce<T: Real>(pictures: &[&[T]], other: &[&[T]], pair: impl Fn(T, T) -> (T,
                 sums.1[lane] += y;
             }
         }
-        first += sums.0.iter().map(|value| value.wide()).sum::<f64>();
-        second += sums.1.iter().map(|value| value.wide()).sum::<f64>();
     }
-    (first, second)
+    (first + total(sums.0).wide(), second + total(sums.1).wide())
 }
 
 #[inline(always)]
@@ -95,10 +92,10 @@ fn mix_body<T: Real, const FMA: bool>(
 
 #[inline(always)]
 fn sum_body<T: Real, const FMA: bool>(terms: &[(&[T], T)], constant: T, out: &mut [T]) {
-    for (i, block) in out.chunks_mut(LANES).enumerate() {
-        let mut sums = [constant; LANES];
+    for (i, block) in out.chunks_mut(BLOCK).enumerate() {
+        let mut sums = [constant; BLOCK];
         for (values, scale) in terms {
-            let read = &values[i * LANES..i * LANES + block.len()];
+            let read = &values[i * BLOCK..i * BLOCK + block.len()];
             for (sum, &value) in sums.iter_mut().zip(read) {
                 *sum = multiply_add::<T, FMA>(value, *scale, *sum);
             }
@@ -231,11 +228,40 @@ pub(super) fn gate<T: Real>(gradient: &mut [T], z: &[T]) {
     }
 }
 
-/// A copy that a buffer holds.
+/// Numbers times a factor.
 pub(super) fn times<T: Real>(values: &[T], factor: T) -> Buffer<T> {
     let mut out = Buffer::new(values.len());
     for (out, &value) in out.iter_mut().zip(values) {
         *out = value * factor;
     }
     out
+}
+
+#[inline(always)]
+fn add_body<T: Real, const FMA: bool>(to: &mut [T], gradient: &[T], factor: T, gate: Option<&[T]>) {
+    match gate {
+        None => {
+            for (to, &g) in to.iter_mut().zip(gradient) {
+                *to = multiply_add::<T, FMA>(g, factor, *to);
+            }
+        }
+        Some(z) => {
+            for ((to, &g), &z) in to.iter_mut().zip(gradient).zip(z) {
+                *to += if z <= T::ZERO { T::ZERO } else { g * factor };
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn dot_body<T: Real, const FMA: bool>(a: &[T], b: &[T]) -> f64 {
+    reduce(&[a], &[b], |a, b| (a * b, T::ZERO)).0
+}
+
+compiled! {
+    /// Adds a gradient times a factor, where the gate's number is positive.
+    pub(super) fn add<T>(to: &mut [T], gradient: &[T], factor: T, gate: Option<&[T]>) = add_body;
+
+    /// The sum of products.
+    pub(super) fn dot<T>(a: &[T], b: &[T]) -> f64 = dot_body;
 }

@@ -122,15 +122,20 @@ pub(super) fn backward<T: Real>(
             }
         });
     }
-    if let Some(of_weight) = of_weight {
-        of_weight.fill(T::ZERO);
-        let mut of_weight = MatMut::from_row_major_slice_mut(of_weight, made, shape.c);
-        for (n, sample) in x.chunks_exact(shape.sample()).enumerate() {
-            let copied = grid.read(sample, shape, read);
-            let pixels =
-                MatRef::from_row_major_slice(copied.as_deref().unwrap_or(sample), shape.c, read.plane());
-            matmul(&mut of_weight, Accum::Add, part(n), pixels.transpose(), T::ONE, Par::Seq);
+    let Some(of_weight) = of_weight else { return Ok(()) };
+    of_weight.fill(T::ZERO);
+    let copied: Vec<Option<Buffer<T>>> =
+        x.chunks_exact(shape.sample()).map(|sample| grid.read(sample, shape, read)).collect();
+    let rows_at_once = made.div_ceil(n_threads.max(1));
+    let blocks = of_weight.chunks_mut((rows_at_once * shape.c).max(1)).enumerate().collect();
+    threads::each(n_threads, blocks, |(block, of_weight): (usize, &mut [T])| {
+        let (start, rows) = (block * rows_at_once, of_weight.len() / shape.c);
+        let mut of_weight = MatMut::from_row_major_slice_mut(of_weight, rows, shape.c);
+        for (n, (sample, copied)) in x.chunks_exact(shape.sample()).zip(&copied).enumerate() {
+            let pixels = copied.as_deref().unwrap_or(sample);
+            let pixels = MatRef::from_row_major_slice(pixels, shape.c, read.plane()).transpose();
+            matmul(&mut of_weight, Accum::Add, part(n).subrows(start, rows), pixels, T::ONE, Par::Seq);
         }
-    }
+    });
     Ok(())
 }

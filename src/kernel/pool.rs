@@ -24,28 +24,48 @@ pub(super) enum Kind {
 }
 
 #[inline(always)]
-fn best_body<T: Real, const FMA: bool>(source: &[T], offsets: &[usize], out: &mut [T], winner: &mut [T]) {
-    for (i, (block, winner)) in out.chunks_exact_mut(BLOCK).zip(winner.chunks_exact_mut(BLOCK)).enumerate() {
+fn best_body<T: Real, const FMA: bool>(source: &[T], offsets: &[usize], out: &mut [T]) {
+    for (i, block) in out.chunks_exact_mut(BLOCK).enumerate() {
+        let mut best = [T::LOWEST; BLOCK];
+        for &offset in offsets {
+            for (best, &value) in best.iter_mut().zip(&source[i * BLOCK + offset..][..BLOCK]) {
+                *best = if value <= *best { *best } else { value }; // not a number wins, as in torch
+            }
+        }
+        block.copy_from_slice(&best);
+    }
+}
+
+#[inline(always)]
+fn winners_body<T: Real, const FMA: bool>(source: &[T], offsets: &[usize], out: &mut [T]) {
+    for (i, block) in out.chunks_exact_mut(BLOCK).enumerate() {
         let (mut best, mut which) = ([T::LOWEST; BLOCK], [T::ZERO; BLOCK]);
         let mut tap = T::ZERO;
         for &offset in offsets {
             let read = &source[i * BLOCK + offset..][..BLOCK];
             for lane in 0..BLOCK {
-                let better = !(read[lane] <= best[lane]); // not a number wins, as in torch
-                best[lane] = if better { read[lane] } else { best[lane] };
-                which[lane] = if better { tap } else { which[lane] };
+                let keeps = read[lane] <= best[lane];
+                best[lane] = if keeps { best[lane] } else { read[lane] };
+                which[lane] = if keeps { which[lane] } else { tap };
             }
             tap += T::ONE;
         }
-        block.copy_from_slice(&best);
-        winner.copy_from_slice(&which);
+        block.copy_from_slice(&which);
     }
 }
 
 #[inline(always)]
-fn give_body<T: Real, const FMA: bool>(gradient: &[T], winner: &[T], tap: T, to: &mut [T]) {
-    for ((place, &value), &which) in to.iter_mut().zip(gradient).zip(winner) {
-        *place += if which == tap { value } else { T::ZERO };
+fn won_body<T: Real, const FMA: bool>(gradient: &[T], winners: &[T], taps: &[(usize, T)], out: &mut [T]) {
+    for (i, block) in out.chunks_exact_mut(BLOCK).enumerate() {
+        let mut sums = [T::ZERO; BLOCK];
+        for &(offset, tap) in taps {
+            let values = &gradient[i * BLOCK + offset..][..BLOCK];
+            let which = &winners[i * BLOCK + offset..][..BLOCK];
+            for lane in 0..BLOCK {
+                sums[lane] += if which[lane] == tap { values[lane] } else { T::ZERO };
+            }
+        }
+        block.copy_from_slice(&sums);
     }
 }
 
@@ -57,11 +77,14 @@ fn scale_body<T: Real, const FMA: bool>(line: &mut [T], by: &[T]) {
 }
 
 compiled! {
-    /// The largest of the taps, and the number of the first tap that has it.
-    fn best<T>(source: &[T], offsets: &[usize], out: &mut [T], winner: &mut [T]) = best_body;
+    /// The largest of the taps.
+    fn best<T>(source: &[T], offsets: &[usize], out: &mut [T]) = best_body;
 
-    /// Adds the gradient where `tap` won.
-    fn give<T>(gradient: &[T], winner: &[T], tap: T, to: &mut [T]) = give_body;
+    /// The number of the first tap that has the largest.
+    fn winners<T>(source: &[T], offsets: &[usize], out: &mut [T]) = winners_body;
+
+    /// The sum of the gradients at all offsets whose tap won there.
+    fn won<T>(gradient: &[T], winners: &[T], taps: &[(usize, T)], out: &mut [T]) = won_body;
 
     fn scale<T>(line: &mut [T], by: &[T]) = scale_body;
 }
@@ -84,7 +107,7 @@ pub(super) fn forward<T: Real>(
         let mut values = Buffer::new(band.span);
         input.load(&band, c, &mut line);
         match kind {
-            Kind::Max => best(&line, &offsets, &mut values, &mut Buffer::new(band.span)),
+            Kind::Max => best(&line, &offsets, &mut values),
             Kind::Average { .. } => {
                 correlate(&line, &ones, &mut values);
                 scale(&mut values, &shares);
@@ -125,35 +148,28 @@ pub(super) fn backward<T: Real>(
     threads::each(n_threads, items, |(c, mut pictures): (usize, Vec<&mut [T]>)| {
         let mut line = Buffer::filled(band.length(), T::ZERO);
         band.load_outputs(&gradients[c], &mut line);
+        let mut winner = Buffer::filled(if kind == Kind::Max { band.length() } else { 0 }, T::ZERO);
         match kind {
             Kind::Max => {
                 let mut read = Buffer::filled(band.phases() * band.length(), fill(kind));
-                let (mut values, mut winner) = (Buffer::new(band.span), Buffer::new(band.span));
                 input.load(&band, c, &mut read);
-                best(&read, &offsets, &mut values, &mut winner);
-                read.fill(T::ZERO);
-                for (tap, &offset) in offsets.iter().enumerate() {
-                    let to = &mut read[offset..offset + band.span];
-                    give(&line[band.margin..], &winner, T::of(tap as f64), to);
-                }
-                for (phase, line) in read.chunks_exact(band.length()).enumerate() {
-                    for (n, picture) in pictures.iter_mut().enumerate() {
-                        band.unload(line, phase, n, picture, |place, value| *place = value);
-                    }
+                winners(&read, &offsets, &mut winner[band.margin..]);
+            }
+            Kind::Average { .. } => scale(&mut line[band.margin..], &shares),
+        }
+        let mut sums = Buffer::new(band.span);
+        for phase in 0..band.phases() {
+            let taps = band.taps.iter().enumerate().filter(|(_, (of, _))| *of == phase);
+            let turned = taps.map(|(tap, (_, offset))| (band.margin - offset, T::of(tap as f64)));
+            match kind {
+                Kind::Max => won(&line, &winner, &turned.collect::<Vec<_>>(), &mut sums),
+                Kind::Average { .. } => {
+                    let ones: Vec<(usize, T)> = turned.map(|(offset, _)| (offset, T::ONE)).collect();
+                    correlate(&line, &ones, &mut sums);
                 }
             }
-            Kind::Average { .. } => {
-                scale(&mut line[band.margin..], &shares);
-                let mut sums = Buffer::new(band.span);
-                for phase in 0..band.phases() {
-                    let of_phase = band.taps.iter().filter(|(of, _)| *of == phase);
-                    let turned: Vec<(usize, T)> =
-                        of_phase.map(|(_, offset)| (band.margin - offset, T::ONE)).collect();
-                    correlate(&line, &turned, &mut sums);
-                    for (n, picture) in pictures.iter_mut().enumerate() {
-                        band.unload(&sums, phase, n, picture, |place, value| *place = value);
-                    }
-                }
+            for (n, picture) in pictures.iter_mut().enumerate() {
+                band.unload(&sums, phase, n, picture);
             }
         }
     });

@@ -81,6 +81,22 @@ pub(super) fn multiply_add<T: Real, const FMA: bool>(a: T, b: T, c: T) -> T {
     if FMA { a.fused(b, c) } else { a * b + c }
 }
 
+/// Numbers that are summed side by side.
+pub(super) const LANES: usize = 32;
+
+/// The sum of lanes, halves on halves, so that it is a few instructions.
+#[inline(always)]
+pub(super) fn total<T: Real>(mut lanes: [T; LANES]) -> T {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
 /// What the processor can do, of what functions are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code)] // each of them is made on some processors only
