@@ -11,7 +11,7 @@ from typing import Any
 
 from modularnas import _core, evaluate
 from modularnas.cli.arguments import add_command
-from modularnas.cli.show import read_run, read_study
+from modularnas.cli.show import damage_named, read_run, read_study
 from modularnas.errors import EvaluationError, StorageError
 from modularnas.pareto import pareto_front
 
@@ -58,6 +58,11 @@ def run(options: argparse.Namespace) -> None:
 def study_facts(file: Path) -> dict[str, Any]:
     """The settings, counts, front and incumbents of a study's file."""
     study, trials = read_study(file)
+    with damage_named(file):
+        return _facts(study, trials)
+
+
+def _facts(study: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]:
     objectives = {row["metric"]: row["direction"] for row in json.loads(study["objectives"])}
     done = [t for t in trials if t["state"] == "complete" and all(t["values"].get(m) is not None for m in objectives)]
     constraints = {row["metric"]: (row["low"], row["high"]) for row in json.loads(study["constraints"])}

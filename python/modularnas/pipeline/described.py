@@ -25,7 +25,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ SIZES = ("smoke", "small")
 
 _TOP = {"name": str, "description": str, "seed": int, "settings": dict, **dict.fromkeys(SIZES, dict), "stages": dict}
 _STAGE = {"run": str, "inputs": dict, "after": list, "outputs": list}
+#: Far more than any pipeline has; a few aliases of aliases are more than any memory holds.
+_PARTS = 100_000
 
 
 def published() -> dict[str, Path]:
@@ -120,6 +122,10 @@ class _Reader:
             self._keys(at, body, {**_STAGE, **parameters})
         for key in _STAGE.keys() & body.keys():
             self._typed((*at, key), body[key], _STAGE[key], f"{_STAGE[key].__name__}")
+        for key in ("after", "outputs"):
+            for i, name in enumerate(body.get(key) or ()):
+                if not isinstance(name, str):
+                    self._fail((*at, key, i), f"'{key}' names {name!r}; expected a name")
         inputs = {str(argument): str(source) for argument, source in (body.get("inputs") or {}).items()}
         arguments = {}
         for key in body.keys() - _STAGE.keys():
@@ -281,34 +287,52 @@ def _load_yaml(path: Path, lines: dict[tuple[Any, ...], int]) -> Any:
         import yaml
     except ModuleNotFoundError as error:
         raise MissingExtraError('pipelines in YAML need PyYAML: pip install "modularnas[yaml]"') from error
-    loader = _loader()(path.read_text(encoding="utf-8"))
+
+    def fail(line: int, message: str) -> typing.NoReturn:
+        raise PipelineError(f"{path}, line {line}: {message}") from None
+
+    def plain(node: Any) -> Any:
+        try:
+            return loader.construct_object(node)
+        except (ArithmeticError, AttributeError, ValueError) as error:  # such as a date of no calendar
+            fail(node.start_mark.line + 1, f"'{node.value}' cannot be read: {error}")
 
     def data(node: Any, at: tuple[Any, ...]) -> Any:
         lines.setdefault(at, node.start_mark.line + 1)
+        if len(lines) > _PARTS:
+            fail(lines[()], f"it has more than {_PARTS} parts, counting what aliases repeat")
         if isinstance(node, yaml.MappingNode):
             found: dict[Any, Any] = {}
             for key_node, value_node in node.value:
-                key = loader.construct_object(key_node)
+                key = plain(key_node)
                 line = key_node.start_mark.line + 1
-                if isinstance(key, (list, dict)) or key in found:
-                    raise PipelineError(f"{path}, line {line}: the key '{key}' is there twice")
+                if not isinstance(key, Hashable):
+                    fail(line, f"a {type(key).__name__} cannot be a key")
+                if key in found:
+                    fail(line, f"the key '{key}' is there twice")
                 inside = (*at, key)
                 lines[inside] = line
                 found[key] = data(value_node, inside)
             return found
         if isinstance(node, yaml.SequenceNode):
             return [data(part, (*at, i)) for i, part in enumerate(node.value)]
-        return loader.construct_object(node)
+        return plain(node)
 
+    loader = None
     try:
+        loader = _loader()(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
         return None if node is None else data(node, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        line = mark.line + 1 if mark is not None else 1
-        raise PipelineError(f"{path}, line {line}: this is no YAML: {error.problem}") from None
+        fail(mark.line + 1 if mark is not None else 1, f"this is no YAML: {error.problem}")
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        fail(1, f"this is no YAML: {error}")
+    except RecursionError:
+        fail(1, "it is nested too deeply, or contains itself")
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 @functools.cache

@@ -126,4 +126,4 @@ def create(num_classes: int = 1000, image_size: int = 224, width: float = 1.0) -
         rules.expansion(*EXPANSIONS, where="1.*"),
         rules.depth(min=DEPTHS[0], where="1.*"),
     ]
-    return model, opened, torch.randn(2, 3, image_size, image_size)
+    return model, opened, torch.randn(1, 3, image_size, image_size)

@@ -70,7 +70,7 @@ def create(
         **settings: others of the space, as its file says.
 
     Returns:
-        The supernet, and an example input of it.
+        The supernet, and an example input of it: one picture, sequence or row, so that costs are those of one.
 
     Raises:
         SpaceError: for an unknown name or setting, saying which there are.
@@ -78,7 +78,7 @@ def create(
     Example:
         >>> supernet, x = mn.spaces.create("darts", num_classes=10, image_size=16, channels=4, layers=3)
         >>> supernet(x).shape
-        torch.Size([2, 10])
+        torch.Size([1, 10])
     """
     build = _SPACES.get(name)
     if build is None:
