@@ -262,12 +262,16 @@ class LatencyTable:
             tables = []
             for table in read["tables"]:
                 n = len(table["decisions"])
-                entries = {tuple(row[:n]): (row[n], row[n + 1]) for row in table["entries"]}
-                tables.append((table["decisions"], entries))
+                rows = {tuple(row[:n]): (row[n], row[n + 1]) for row in table["entries"]}
+                tables.append((table["decisions"], rows))
             space = _core.SearchSpace.from_json(json.dumps(read["space"]))
             indices = np.array(read["indices"], np.int32)
-            return cls(space, tables, indices, np.array(read["latencies_ms"]), read["device"])
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            latencies_ms = np.array(read["latencies_ms"], np.float64)
+            entries = np.array([entry for _, rows in tables for entry in rows.values()], np.float64)
+            if not (np.all((latencies_ms > 1e-9) & (latencies_ms < 1e9)) and np.all(np.abs(entries) < 1e9)):
+                raise ValueError("a latency that is not between 1e-9 and 1e9 ms")
+            return cls(space, tables, indices, latencies_ms, read["device"])
+        except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
             raise EvaluationError(f"this is no latency table of LatencyTable.to_json ({error!r})") from error
 
     def _corrected_sum(self, points: Sequence[Any]) -> Callable[[Sequence[Any]], _Floats]:
