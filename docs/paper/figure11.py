@@ -112,7 +112,7 @@ def report(fronts):
         f"Of a front {statistics.fmean(elsewhere):.0f} % is dominated where another cost is plotted (paper: mostly).",
         f"Hypervolume of the genetic search over that of random search: {', '.join(ratios)}.",
         "",
-        "One seed; accuracy is that of the validation, with the supernet's weights.",
+        "One seed; accuracy is that of the validation, with the supernet's weights; 0.1 is a guess.",
         "",
         "| published front | latency ms / accuracy % |",
         "|---|---|",
