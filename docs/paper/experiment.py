@@ -312,5 +312,19 @@ def order(description: dict[str, Any], done: dict[str, dict[str, Any]], metric: 
             group.append((row["published"], statistics.fmean(runs)))
     groups = {name: pairs for name, pairs in groups.items() if len(pairs) > 2}
     taus = {name: kendalltau(*zip(*pairs, strict=True)).statistic for name, pairs in groups.items()}
-    texts = [f"{name} {tau:+.2f} ({len(groups[name])} rows)" for name, tau in taus.items()]
-    return f"Kendall's tau of ours and the published order: {', '.join(texts)}."
+    texts = [
+        f"{name} {f'{tau:+.2f}' if tau == tau else 'none, all are alike'} ({len(groups[name])} rows)"
+        for name, tau in taus.items()
+    ]
+    text = f"Kendall's tau of ours and the published order: {', '.join(texts)}."
+    if metric != "accuracy":
+        return text
+    means = {
+        row["row"]: [run[metric] for key, run in done.items() if key.startswith(f"{row['row']}/")]
+        for row in description["rows"]
+    }
+    chance = {row["row"]: 0.01 if row["data"] == "C100" else 0.1 for row in description["rows"]}
+    guesses = [row for row, values in means.items() if values and statistics.fmean(values) < 1.5 * chance[row]]
+    if guesses:
+        text += f" {len(guesses)} rows are guesses: trained so little they show that the row runs, and nothing else."
+    return text

@@ -4,6 +4,7 @@ Only what was measured is in it; what has no file says which command makes it.
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -43,7 +44,10 @@ def section(name, folder):
     elif name == "figure11":
         file, command = folder / "figure11.md", "python docs/paper/figure11.py --data DATA"
         if file.exists():
-            return file.read_text(encoding="utf-8")
+            return (
+                file.read_text(encoding="utf-8")
+                + "\n![The fronts of each search, plotted for each cost](figure11.png)\n"
+            )
     else:
         file, command = folder / f"{name}-cpu.json", f"python docs/paper/{name}.py --data DATA"
         if file.exists():
@@ -60,3 +64,5 @@ if __name__ == "__main__":
     text = HEAD + "".join(f"\n## {title}\n\n{section(name, Path(sys.argv[1]))}" for name, title in TITLES.items())
     out = Path(sys.argv[2]) if len(sys.argv) > 2 else HERE.parent / "results.md"
     out.write_text(text, encoding="utf-8")
+    if (picture := Path(sys.argv[1]) / "figure11.png").exists():
+        shutil.copy(picture, out.parent)
