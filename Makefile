@@ -97,7 +97,7 @@ clean:  ## remove everything that the commands above made
 
 $(env): pyproject.toml
 	$(say) 'Python environment in $(VENV) (torch is 2.7 GB to download, once)'
-	@command -v cargo >/dev/null || { echo 'cargo is missing: install a Rust toolchain, 1.85 or newer' >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo 'cargo is missing: install a Rust toolchain, 1.89 or newer' >&2; exit 1; }
 	@command -v c++ >/dev/null || { echo 'c++ is missing: install a C++ compiler' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo '$(PYTHON) is missing or older than Python 3.10: make PYTHON=python3.12 ...' >&2; exit 1; }

@@ -12,6 +12,7 @@ mod bindings;
 pub mod cost;
 pub mod error;
 pub mod evaluate;
+pub mod kernel;
 pub mod network;
 pub mod predict;
 pub mod rng;

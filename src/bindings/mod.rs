@@ -9,6 +9,7 @@ mod compat;
 mod cost;
 mod error;
 mod evaluate;
+mod kernel;
 mod predict;
 mod search;
 mod space;
@@ -52,6 +53,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     benchmark::register(module)?;
     cost::register(module)?;
     evaluate::register(module)?;
+    kernel::register(module)?;
     predict::register(module)?;
     space::register(module)?;
     search::register(module)?;

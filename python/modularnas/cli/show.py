@@ -72,18 +72,27 @@ def read_study(file: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             missing = [key for key in _STUDY if not isinstance(study.get(key), str)]
             if missing:
                 raise ValueError(f"the study's {missing[0]} is missing")
-            rows = db.execute("SELECT number, state, point, metrics, error FROM trials ORDER BY number")
+            rows = db.execute("SELECT number, state, point, metrics, error, fidelity FROM trials ORDER BY number")
             return study, [_trial(*row) for row in rows]
     except sqlite3.DatabaseError as error:
         raise StorageError(f"'{file}' is no study: {error}") from error
 
 
-def _trial(number: int, state: str, point: str, metrics: str | None, error: str | None) -> dict[str, Any]:
+def _trial(
+    number: int, state: str, point: str, metrics: str | None, error: str | None, fidelity: float | None
+) -> dict[str, Any]:
     if not isinstance(state, str) or not isinstance(error, str | None):
         raise TypeError(f"the state or the error of trial {number} is no text")
     # JSON has no word for infinity; a text stands for it in the file.
     values = {name: None if value is None else float(value) for name, value in json.loads(metrics or "{}").items()}
-    return {"number": int(number), "state": state, "point": dict(json.loads(point)), "values": values, "error": error}
+    return {
+        "number": int(number),
+        "state": state,
+        "point": dict(json.loads(point)),
+        "values": values,
+        "error": error,
+        "fidelity": None if fidelity is None else float(fidelity),
+    }
 
 
 @contextmanager

@@ -9,6 +9,9 @@ candidates and all mixed ops of the same input. At its end, the candidate's weig
 - a batch norm scales: w rides in its scale and shift (`folded`), so no product is made or kept for the backward pass;
 - what is left is added up in one pass an operand (`summed`); a candidate that is zero is not computed at all.
 
+On a CPU, candidates of depthwise convolutions, pools, 1 x 1 convolutions and norms are one native operator (`edge`), of
+several paths or a single one.
+
 The same rewriting for plain networks: Ding et al. 2021, RepVGG, arXiv 2101.03697, and Diverse Branch Block, arXiv
 2103.13425 (transforms I to VI), where it is done once after training; here it is done in every forward with the weights
 of the architecture, and gradients flow through it to everything. A candidate whose stages have hooks, or are no
@@ -28,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from modularnas.nn.edge import Chain, edge, takes
 from modularnas.nn.mixed import MixedOp, Paths
 
 __all__ = ["Fused", "Shared", "fuse"]
@@ -57,7 +61,7 @@ _SHAREABLE = (
 
 
 class Shared:
-    """What stages without parameters gave in the present forward, by input; counters of batch norms to be moved on.
+    """What stages without parameters gave in the present forward, by input; what is to be moved on in batch norms.
 
     Open during a forward of the supernet. Inputs are held weakly, so that nothing lives longer than without it.
     """
@@ -66,6 +70,7 @@ class Shared:
         self._open = 0
         self._known: dict[int, tuple[Any, dict[Any, Tensor]]] = {}
         self._counters: list[Tensor] = []
+        self._moves: dict[float, tuple[list[Tensor], list[Tensor]]] = {}
 
     def __enter__(self) -> None:
         self._open += 1
@@ -75,9 +80,12 @@ class Shared:
         if not self._open:
             self._known = {}
             counters, self._counters = self._counters, []
-            if counters:
-                with torch.no_grad():
+            moves, self._moves = self._moves, {}
+            with torch.no_grad():
+                if counters:
                     torch._foreach_add_(counters, 1)
+                for momentum, (running, seen) in moves.items():
+                    torch._foreach_lerp_(running, seen, momentum)
 
     def run(self, stage: nn.Module, x: Tensor) -> Tensor:
         """What a shareable stage gives, computed once for one input."""
@@ -101,8 +109,17 @@ class Shared:
         else:
             counter.add_(1)
 
+    def move(self, running: Tensor, seen: Tensor, momentum: float) -> None:
+        """Moves a running statistic towards what was seen, likewise."""
+        if self._open and not torch.compiler.is_compiling():
+            targets, values = self._moves.setdefault(momentum, ([], []))
+            targets.append(running)
+            values.append(seen)
+        else:
+            running.lerp_(seen, momentum)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"_open": 0, "_known": {}, "_counters": []}
+        return {"_open": 0, "_known": {}, "_counters": [], "_moves": {}}
 
 
 def _signature(stage: nn.Module) -> tuple[Any, ...]:
@@ -222,6 +239,8 @@ class _Candidate:
         self.shared, rest = stages[:n_shared], stages[n_shared:]
         self.tail: Any = rest.pop() if rest and (_is_convolution(rest[-1]) or _is_norm(rest[-1])) else None
         self.body = rest
+        #: How the native operator computes it; None: it cannot.
+        self.chain = None if self.zero else Chain.read(stages)
         #: Every module that a hook may be on.
         self.parts = list(module.modules())
         #: Convolutions of the same key are of the same input and aligned.
@@ -287,6 +306,9 @@ class Fused:
     def _note(self, names: Sequence[str]) -> str:
         parts = [f"merged into one kernel: {', '.join(names[code] for code in codes)}" for codes in self.groups]
         merged = {code for codes in self.groups for code in codes}
+        native = [code for code, candidate in enumerate(self.candidates) if candidate.chain and code not in merged]
+        if self._worthwhile(native):
+            parts.append(f"one native operator on a CPU: {', '.join(names[code] for code in native)}; elsewhere")
         kinds: dict[str, list[str]] = {}
         for code, (name, candidate) in enumerate(zip(names, self.candidates, strict=True)):
             if code in merged:
@@ -306,11 +328,19 @@ class Fused:
             parts.append(f"first stages once an input: {', '.join(first)}")
         return "; ".join(parts)
 
-    def __call__(self, mixed: MixedOp, paths: Paths, x: Tensor) -> Tensor | None:
-        """The weighted sum; None if the plain form has to give it."""
+    def _worthwhile(self, codes: Sequence[int]) -> bool:
+        """Whether the native operator wins something."""
+        return any(chain is not None and chain.worthwhile for chain in (self.candidates[code].chain for code in codes))
+
+    def __call__(self, mixed: MixedOp, paths: Paths | None, x: Tensor) -> Tensor | None:
+        """The weighted sum, or what the active candidate gives; None if the plain form has to give it."""
+        if paths is None:
+            return self._alone(mixed.active, x)
         weights = paths.scalars
-        if not weights or paths.watched or (mixed.training and any(mixed.drop.values())):
+        if paths.watched or (mixed.training and any(mixed.drop.values())):
             return None
+        if not weights:
+            return self._alone(paths.codes[0], x)
         left = dict.fromkeys(code for code in paths.codes if not self.candidates[code].zero)
         plain = [code for code in left if _has_hooks(self.candidates[code].parts)]
         folded: list[Tensor] = []
@@ -324,6 +354,12 @@ class Fused:
                 for code in codes:
                     del left[code]
                 folded.append(self._merged(codes, weights, x))
+        native = self._native(list(left), x)
+        if native:
+            for code in native:
+                del left[code]
+            chains = [self.candidates[code].chain if code in native else None for code in paths.kept]
+            folded.insert(0, self._run(chains, paths.weights, x))
         for code in left:
             candidate = self.candidates[code]
             y = x
@@ -352,6 +388,44 @@ class Fused:
             total = total.add_(term) if total.dtype == term.dtype else total + term
         return total  # type: ignore[no-any-return]
 
+    def _alone(self, code: int, x: Tensor) -> Tensor | None:
+        """What one candidate gives."""
+        chain = self.candidates[code].chain
+        if chain is None or _has_hooks(self.candidates[code].parts) or not self._native([code], x):
+            return None
+        return self._run([chain], x.new_ones(1), x)
+
+    def _native(self, codes: Sequence[int], x: Tensor) -> list[int]:
+        """Those that go to the native operator."""
+        found = [code for code in codes if (chain := self.candidates[code].chain) is not None and takes(chain, x)]
+        return found if self._worthwhile(found) else []
+
+    def _run(self, chains: Sequence[Chain | None], weights: Any, x: Tensor) -> Tensor:
+        """The native operator, and what moves in the norms of its chains."""
+        out, statistics = edge(chains, weights, x)
+        norms = [segment.norm for chain in chains if chain is not None for segment in chain.norms()]
+        if not any(norm.training for norm in norms):
+            return out
+        if out.numel() == out.shape[1]:
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {out.shape}")
+        seen = statistics.split([norm.num_features for norm in norms for _ in range(3)])
+        for i, norm in enumerate(norms):
+            if norm.training and norm.track_running_stats and norm.running_mean is not None:
+                momentum = self._count(norm)
+                self.shared.move(norm.running_mean, seen[3 * i], momentum)
+                self.shared.move(norm.running_var, seen[3 * i + 2], momentum)
+        return out
+
+    def _count(self, norm: Any) -> float:
+        """One more batch for the norm's counter; how much it counts in the running statistics."""
+        momentum: float | None = norm.momentum
+        if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
+            if momentum is None:  # a cumulative average needs the counter now
+                norm.num_batches_tracked.add_(1)
+                return 1.0 / float(norm.num_batches_tracked)
+            self.shared.count(norm.num_batches_tracked)
+        return 0.0 if momentum is None else momentum
+
     def _merged(self, codes: Sequence[int], weights: dict[int, Tensor], x: Tensor) -> Tensor:
         """One convolution for several, and perhaps the identity."""
         chosen = [self.candidates[code] for code in codes]
@@ -371,13 +445,7 @@ class Fused:
 
     def _normed(self, norm: Any, x: Tensor, weight: Tensor) -> Tensor:
         """The batch norm times a weight, which rides in its scale and shift."""
-        momentum = norm.momentum
-        if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
-            if momentum is None:  # a cumulative average needs the counter now
-                norm.num_batches_tracked.add_(1)
-                momentum = 1.0 / float(norm.num_batches_tracked)
-            else:
-                self.shared.count(norm.num_batches_tracked)
+        momentum = self._count(norm)
         of_batch = norm.training or (norm.running_mean is None and norm.running_var is None)
         tracked = not norm.training or norm.track_running_stats
         scale = weight.expand(norm.num_features) if norm.weight is None else norm.weight * weight
@@ -389,7 +457,7 @@ class Fused:
             scale,
             _times(norm.bias, weight),
             of_batch,
-            0.0 if momentum is None else momentum,
+            momentum,
             norm.eps,
         )
 

@@ -72,12 +72,12 @@ def _plus(total: Any, output: Any, weight: Tensor) -> Any:
 
 
 class Form(Protocol):
-    """A way to compute the weighted sum of a mixed op."""
+    """A way to compute what a mixed op returns."""
 
     note: str
 
-    def __call__(self, mixed: MixedOp, paths: Paths, x: Tensor) -> Tensor | None:
-        """The weighted sum; None if it has no form for the case."""
+    def __call__(self, mixed: MixedOp, paths: Paths | None, x: Tensor) -> Tensor | None:
+        """The weighted sum, or without paths what the active candidate gives; None if it has no form for the case."""
 
 
 class MixedOp(nn.Module):
@@ -92,7 +92,7 @@ class MixedOp(nn.Module):
         share: one channel in so many goes through the candidates, the others pass by.
         scale: what the output is multiplied with while the supernet is relaxed (the weight of an edge); None: nothing.
         drop: rates of drop-path by the candidates' names, in train mode while the supernet is relaxed.
-        form: a fused form of the weighted sum, which may leave a case to the plain one; None: the plain one.
+        form: a fused form, which may leave a case to the plain one; None: the plain one.
     """
 
     def __init__(self, names: Sequence[str], candidates: Sequence[nn.Module]) -> None:
@@ -118,7 +118,7 @@ class MixedOp(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the active candidate returns, or the weighted sum of the paths."""
         if self.paths is None:
-            return self.candidates[self.active](*args, **kwargs)
+            return self.mix(None, *args, **kwargs)
         if self.share == 1:
             output = self.mix(self.paths, *args, **kwargs)
         else:
@@ -128,12 +128,14 @@ class MixedOp(nn.Module):
             output = pass_by(output, x[:, width:], self.share)
         return output if self.scale is None else output * self.scale
 
-    def mix(self, paths: Paths, *args: Any, **kwargs: Any) -> Any:
-        """The weighted sum of the paths."""
+    def mix(self, paths: Paths | None, *args: Any, **kwargs: Any) -> Any:
+        """The weighted sum of the paths, or what the active candidate returns."""
         if self.form is not None and len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
             output = self.form(self, paths, args[0])
             if output is not None:
                 return output
+        if paths is None:
+            return self.candidates[self.active](*args, **kwargs)
         return mixture(paths, lambda code: self.run(code, *args, **kwargs))
 
     def run(self, code: int, *args: Any, **kwargs: Any) -> Any:

@@ -32,6 +32,9 @@ class FactorizedReduce(nn.Module):
         torch.Size([2, 6, 4, 4])
     """
 
+    #: Says what it is: a ReLU, these convolutions of the input shifted by one pixel each, concatenated, and `norm`.
+    shifted = ("even", "odd")
+
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.even = nn.Conv2d(in_channels, out_channels // 2, 1, stride=2, bias=False)

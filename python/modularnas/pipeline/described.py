@@ -3,7 +3,8 @@
     name: mine
     seed: 0
     settings: {epochs: 10}            # named values, `${epochs}` below; `--set epochs=3` changes them
-    smoke: {epochs: 1}                # other values for a run of minutes, `--smoke`
+    smoke: {epochs: 1}                # other values for a run of seconds, `--smoke`
+    small: {epochs: 3}                # and for one of minutes, `--small`
     stages:
       train:                          # without `run`, the name of a ready stage
         epochs: ${epochs}             # an argument of the stage's function
@@ -36,9 +37,12 @@ from modularnas.pipeline.pipeline import Pipeline
 from modularnas.pipeline.stage import GIVEN, Stage
 from modularnas.pipeline.stages import STAGES
 
-__all__ = ["published", "read_pipeline", "schema"]
+__all__ = ["SIZES", "published", "read_pipeline", "schema"]
 
-_TOP = {"name": str, "description": str, "seed": int, "settings": dict, "smoke": dict, "stages": dict}
+#: Sections with other values of the settings, for runs of less than full size.
+SIZES = ("smoke", "small")
+
+_TOP = {"name": str, "description": str, "seed": int, "settings": dict, **dict.fromkeys(SIZES, dict), "stages": dict}
 _STAGE = {"run": str, "inputs": dict, "after": list, "outputs": list}
 #: Far more than any pipeline has; a few aliases of aliases are more than any memory holds.
 _PARTS = 100_000
@@ -51,14 +55,14 @@ def published() -> dict[str, Path]:
 
 
 def read_pipeline(
-    file: str | Path, *, settings: Mapping[str, Any] | None = None, smoke: bool = False
+    file: str | Path, *, settings: Mapping[str, Any] | None = None, size: str | None = None
 ) -> tuple[Pipeline, int]:
     """The pipeline of a YAML file, or of a published one by name, checked; and its seed.
 
     Args:
         file: a path, or a name of `published()`.
         settings: values instead of those of the file's `settings`.
-        smoke: whether to use the values of its `smoke` section.
+        size: the name of one of its sections `smoke` and `small`, to use the values there; None: full size.
 
     Raises:
         PipelineError: for anything wrong, with file and line.
@@ -67,13 +71,13 @@ def read_pipeline(
     path = published().get(str(file), Path(file))
     if not path.is_file():
         raise PipelineError(f"there is no file '{file}'{near(str(file), published())}")
-    return _Reader(path, dict(settings or {}), smoke).pipeline()
+    return _Reader(path, dict(settings or {}), size).pipeline()
 
 
 class _Reader:
     """One file being read; every part of the data is known by its path of keys, and so by its line."""
 
-    def __init__(self, path: Path, settings: dict[str, Any], smoke: bool) -> None:
+    def __init__(self, path: Path, settings: dict[str, Any], size: str | None) -> None:
         self.path = path
         self.lines: dict[tuple[Any, ...], int] = {}
         data = _load_yaml(path, self.lines)
@@ -82,11 +86,14 @@ class _Reader:
         for key, value in self.data.items():
             self._typed((key,), value, _TOP[key], f"{_TOP[key].__name__}")
         self.settings = dict(self.data.get("settings") or {})
-        for name in self.data.get("smoke") or {}:
-            if name not in self.settings:
-                self._fail(("smoke", name), f"'{name}' is no setting{near(name, self.settings)}")
-        if smoke:
-            self.settings.update(self.data.get("smoke") or {})
+        for section in SIZES:
+            for name in self.data.get(section) or {}:
+                if name not in self.settings:
+                    self._fail((section, name), f"'{name}' is no setting{near(name, self.settings)}")
+        if size is not None:
+            if size not in self.data:
+                raise PipelineError(f"{path} has no section '{size}' with settings for a run of that size")
+            self.settings.update(self.data[size] or {})
         for name in settings:
             if name not in self.settings:
                 raise PipelineError(f"{path}: '{name}' is no setting{near(name, self.settings)}")
@@ -260,7 +267,7 @@ def schema() -> dict[str, Any]:
             "description": text,
             "seed": {"type": "integer"},
             "settings": {"type": "object"},
-            "smoke": {"type": "object"},
+            **{section: {"type": "object"} for section in SIZES},
             "stages": {"type": "object", "additionalProperties": {"type": ["object", "null"], "allOf": ready}},
         },
     }
