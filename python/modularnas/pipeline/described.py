@@ -318,7 +318,7 @@ def _load_yaml(path: Path, lines: dict[tuple[Any, ...], int]) -> Any:
             return [data(part, (*at, i)) for i, part in enumerate(node.value)]
         return plain(node)
 
-    loader = None
+    loader: Any = None
     try:
         loader = _loader()(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
