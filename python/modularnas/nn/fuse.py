@@ -339,7 +339,7 @@ class Fused:
         weights = paths.scalars
         if paths.watched or (mixed.training and any(mixed.drop.values())):
             return None
-        if not weights:
+        if paths.weights is None:
             return self._alone(paths.codes[0], x)
         left = dict.fromkeys(code for code in paths.codes if not self.candidates[code].zero)
         plain = [code for code in left if _has_hooks(self.candidates[code].parts)]
