@@ -8,18 +8,20 @@ trained alike: a method gives an architecture, and its network is trained from f
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from scipy.stats import kendalltau
 from torch import nn
 
 import modularnas as mn
@@ -46,7 +48,7 @@ class Run:
         name, settings = self.task.space
         self.supernet = (self.supernet or mn.spaces.create(name, **settings)[0]).to(self.device)
         x, _ = next(iter(self.task.valid))
-        self.example = tuple(part[:2].to(self.device) for part in (x if isinstance(x, tuple) else (x,)))
+        self.example = tuple(part[:1].to(self.device) for part in (x if isinstance(x, tuple) else (x,)))
         self.fresh = {key: value.clone() for key, value in self.supernet.state_dict().items()}
 
     def loss(self, net: nn.Module, batch: Any) -> torch.Tensor:
@@ -80,6 +82,23 @@ class Run:
 
     def study(self, algorithm: Any) -> mn.Study:
         return mn.Study(self.supernet.space, algorithm, objectives={self.task.metric: "max"}, seed=self.seed)
+
+
+def settings(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a task; an optimizer is torch's, by name."""
+    given = dict(recipe["data"])
+    if "optimizer" in given:
+        made = dict(given["optimizer"])
+        given["optimizer"] = functools.partial(getattr(torch.optim, made.pop("name")), **made)
+    return given
+
+
+def of_row(recipe: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """The recipe of a row: what differs for its space, then for its data, stands under `differs`."""
+    for name in (row["space"], row["data"]):
+        own = recipe.get("differs", {}).get(name, {})
+        recipe = {**recipe, **own, "data": {**recipe["data"], **own.get("data", {})}}
+    return recipe
 
 
 def evolution(run: Run) -> Any:
@@ -146,22 +165,31 @@ def gradient(make: Callable[[Any], Any]) -> Callable[[Run], Any]:
         search = make(run.supernet)
         weights = [p for name, p in run.supernet.named_parameters() if not name.startswith(("alpha", "edge_alpha"))]
         optimizer = torch.optim.SGD(weights, 0.025, momentum=0.9, weight_decay=3e-4)
-        for epoch in range(run.recipe["search_epochs"]):
-            run.task.train.set_epoch(epoch)
-            for batch, valid in zip(run.task.train, itertools.cycle(run.task.valid), strict=False):
-                run.supernet.train()
-                search.step(run.loss, batch, valid, weights_optimizer=optimizer)
-                optimizer.zero_grad()
-                run.loss(run.supernet, batch).backward()
-                nn.utils.clip_grad_norm_(weights, 5.0)
-                optimizer.step()
-            if isinstance(search, mn.search.StacNAS) and epoch + 1 == max(1, run.recipe["search_epochs"] // 2):
+        n_steps = run.recipe.get("gradient_steps") or run.recipe["search_epochs"] * len(run.task.train)
+        batches = itertools.islice(zip(epochs(run.task.train), itertools.cycle(run.task.valid)), n_steps)
+        for step, (batch, valid) in enumerate(batches):
+            if isinstance(search, mn.search.StacNAS) and step == n_steps // 2:
                 search.advance()
+            for group in search.optimizer.param_groups:  # few steps need larger ones than the published
+                group["lr"] = run.recipe.get("alpha_rate", group["lr"])
+            run.supernet.train()
+            search.step(run.loss, batch, valid, weights_optimizer=optimizer)
+            optimizer.zero_grad()
+            run.loss(run.supernet, batch).backward()
+            nn.utils.clip_grad_norm_(weights, 5.0)
+            optimizer.step()
         point = search.point()
         run.supernet.activate(point)
         return point
 
     return method
+
+
+def epochs(batches: Any) -> Iterator[Any]:
+    """All batches again and again, in another order each time."""
+    for epoch in itertools.count():
+        batches.set_epoch(epoch)
+        yield from batches
 
 
 METHODS: dict[str, Callable[[Run], Any]] = {
@@ -181,21 +209,24 @@ METHODS: dict[str, Callable[[Run], Any]] = {
 }
 
 
-def run_row(run: Run, method: str) -> dict[str, float]:
-    """The test metrics and costs of what a method finds, and the seconds of search and training."""
-    started_s = time.monotonic()
+def run_row(run: Run, method: str) -> dict[str, Any]:
+    """The test metrics and costs of what a method finds, its architecture, and the processor seconds of search and
+    training."""
+    started_s = time.process_time()
     if method == "Random":  # the mean of several architectures, as in the paper
         points = run.supernet.space.samples(run.recipe["alone"], seed=run.seed)
     else:
         points = [METHODS[method](run)]
-    searched_s = time.monotonic() - started_s
+    searched_s = time.process_time() - started_s
     rows = []
     for point in points:
         net = run.train(run.network(point).to(run.device), run.recipe["epochs"], run.task.valid)
         row = measure(net, run.task.test, run.task.metrics, device=run.device)
         rows.append(row | {k: v for k, v in costs(net, run.example).items() if k != "latency_ms"})
     mean = {key: statistics.fmean(row[key] for row in rows) for key in rows[0]}
-    return mean | {"search_s": searched_s, "train_s": time.monotonic() - started_s - searched_s}
+    found = mn.spaces.darts.genotype(points[0]) if run.task.space[0] == "darts" else points[0].to_json()
+    times = {"search_s": searched_s, "train_s": time.process_time() - started_s - searched_s}
+    return mean | times | {"architecture": str(found), "clock": "processor"}
 
 
 def main(table: str, build: Callable[[dict[str, Any], Path, dict[str, Any], int], mn.tasks.Task]) -> None:
@@ -209,7 +240,6 @@ def main(table: str, build: Callable[[dict[str, Any], Path, dict[str, Any], int]
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    recipe = description["recipes"][options.recipe]
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / f"{table}-{options.recipe}.json"
     done = json.loads(file.read_text()) if file.exists() else {}
@@ -220,8 +250,9 @@ def main(table: str, build: Callable[[dict[str, Any], Path, dict[str, Any], int]
             key = f"{row['row']}/{seed}"
             if key in done:  # a run that was cut goes on
                 continue
+            recipe = of_row(description["recipes"][options.recipe], row)
             task = build(row, options.data, recipe, seed)
-            done[key] = run_row(Run(task, recipe, seed, options.device), row["method"])
+            done[key] = run_row(Run(task, recipe, seed, options.device), row["method"]) | {"sizes": recipe}
             print(key, row["method"], json.dumps(done[key]), flush=True)
             file.write_text(json.dumps(done, indent=1))
     file.with_suffix(".md").write_text(report(description, done, options.recipe), encoding="utf-8")
@@ -243,14 +274,43 @@ def report(description: dict[str, Any], done: dict[str, dict[str, float]], recip
         spread = f" ± {statistics.stdev(values):.{2 if scale == 100 else 4}f}" if len(values) > 1 else ""
         digits = 2 if scale == 100 else 4
         mean = {key: statistics.fmean(run[key] for run in runs) for key in ("params", "macs", "search_s", "train_s")}
+        stands_in = row["data"] == "ImageNet" and "imagenet" not in description["recipes"][recipe]
+        data = "CIFAR-10 for ImageNet" if stands_in else row["data"]
         lines.append(
-            f"| {row['row']} | {row['data']} | {row['space']} | {row['method']} | {row['published']} "
+            f"| {row['row']} | {data} | {row['space']} | {row['method']} | {row['published']} "
             f"| {statistics.fmean(values):.{digits}f}{spread} | {len(values)} | {mean['params']:,.0f} "
             f"| {mean['macs']:,.0f} | {mean['search_s']:.0f} | {mean['train_s']:.0f} |"
         )
+    cells = {
+        key: run["architecture"] for key, run in done.items() if run.get("architecture", "").startswith("Genotype")
+    }
+    if cells:
+        lines += ["", "Cells found, of the first seed:", ""]
+        lines += [f"- {key.partition('/')[0]}: `{cell}`" for key, cell in cells.items() if key.endswith("/0")]
     total_s = sum(run["search_s"] + run["train_s"] for run in done.values())
+    clock = " and ".join(dict.fromkeys(run["clock"] for run in done.values()))
+    rows_of: dict[str, list[str]] = {}
+    for key, run in done.items():
+        rows_of.setdefault(json.dumps(run["sizes"]), []).append(key.partition("/")[0])
+    lines += ["", *(f"- Rows {', '.join(dict.fromkeys(rows))}: `{sizes}`" for sizes, rows in rows_of.items())]
     lines += [
         "",
-        f"{platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}, {total_s:.0f} s.",
+        order(description, done, metric),
+        "",
+        f"{platform.machine()}, 1 thread, torch {torch.__version__}, {total_s:.0f} s of {clock} time.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def order(description: dict[str, Any], done: dict[str, dict[str, Any]], metric: str) -> str:
+    """How far the methods are in the published order, in a sentence: 1 is the same, 0 is none, -1 the reverse."""
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for row in description["rows"]:
+        runs = [run[metric] for key, run in done.items() if key.startswith(f"{row['row']}/")]
+        if runs:
+            group = groups.setdefault(f"{row['data']} {row['space']}", [])
+            group.append((row["published"], statistics.fmean(runs)))
+    groups = {name: pairs for name, pairs in groups.items() if len(pairs) > 2}
+    taus = {name: kendalltau(*zip(*pairs, strict=True)).statistic for name, pairs in groups.items()}
+    texts = [f"{name} {tau:+.2f} ({len(groups[name])} rows)" for name, tau in taus.items()]
+    return f"Kendall's tau of ours and the published order: {', '.join(texts)}."

@@ -1,7 +1,8 @@
 """The tables of docs/results.md: `python docs/paper/results.py TABLE --data DATA [--seeds 3] [--smoke]`.
 
 A table is a list of runs of `mn.tasks.run`; each is repeated with several seeds, and what is printed is the mean with
-the 95 % interval of Student's t.
+the 95 % interval of Student's t. Below it are the sizes, and what the table shows: differences of networks of the same
+data and seed.
 """
 
 import argparse
@@ -12,14 +13,17 @@ import time
 from pathlib import Path
 
 import torch
+from scipy.stats import t
 
 import modularnas as mn
 
-PLAN = mn.tasks.Plan(epochs=3, supernet_epochs=4, trials=12, n_random=2, n_calibration=2)
-IMAGE = {"n_train": 1000, "n_valid": 300, "batch_size": 64, "image_size": 16}
+PLAN = mn.tasks.Plan(epochs=4, supernet_epochs=6, trials=16, n_random=2, n_calibration=4)
+IMAGE = {"n_train": 2000, "n_valid": 300, "batch_size": 32, "image_size": 16}
 MBV2 = {"space": "mobilenet_v2", "width": 0.25}
 RESNET = {"space": "resnet", "depth": 20}
-VOICE = {"n_mels": 24, "hop": 400, "channels": 4}
+CELLS = {"space": "darts", "channels": 8, "layers": 3}
+VOICE_PLAN = mn.tasks.Plan(epochs=4, supernet_epochs=6, trials=24, n_random=2, n_calibration=4)
+VOICE = {"n_mels": 24, "hop": 400, "channels": 4, "batch_size": 32}
 CTR_PLAN = mn.tasks.Plan(epochs=3, supernet_epochs=4, trials=36, n_random=3)
 INTERACTIONS = mn.spaces.ctr_branches.INTERACTIONS
 
@@ -30,11 +34,12 @@ TABLES = {
         ("CIFAR-10, ResNet-20 kernels", "image", "cifar10_small.npz", {**IMAGE, **RESNET}, PLAN),
         ("CIFAR-100, MobileNetV2", "image", "cifar100_small.npz", {**IMAGE, **MBV2}, PLAN),
         ("CIFAR-100, ResNet-20 kernels", "image", "cifar100_small.npz", {**IMAGE, **RESNET}, PLAN),
+        ("CIFAR-10, DARTS cells", "image", "cifar10_small.npz", {**IMAGE, **CELLS}, PLAN),
     ],
     "voice": [
-        ("official split", "voice", "fsdd_8k.npz", VOICE, PLAN),
+        ("official split", "voice", "fsdd_8k.npz", VOICE, VOICE_PLAN),
         *(
-            (f"speaker {i} left out", "voice", "fsdd_8k.npz", {**VOICE, "split": f"speaker:{i}"}, PLAN)
+            (f"speaker {i} left out", "voice", "fsdd_8k.npz", {**VOICE, "split": f"speaker:{i}"}, VOICE_PLAN)
             for i in range(6)
         ),
     ],
@@ -44,16 +49,17 @@ TABLES = {
         for name in INTERACTIONS
     ],
 }
-#: The 97.5 % quantile of Student's t by degrees of freedom.
-T = {1: 12.71, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262}
+
+
+def half_width(values):
+    """Half the 95 % interval of the mean."""
+    return t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
 
 
 def interval(values):
     """Mean and half the 95 % interval as text."""
-    if len(values) == 1:
-        return f"{values[0]:.4f}"
-    half = T.get(len(values) - 1, 2.0) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{statistics.fmean(values):.4f} ± {half:.4f}"
+    spread = f" ± {half_width(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.4f}{spread}"
 
 
 def main():
@@ -63,15 +69,18 @@ def main():
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("results"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", default="", help="what the name of the data contains; default: all of the table")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / f"{options.table}{'-smoke' if options.smoke else ''}.json"
     done = json.loads(file.read_text()) if file.exists() else {}
-    started_s = time.monotonic()
-    for label, task, name, settings, plan in TABLES[options.table]:
-        fixed = settings.get("fixed", [""])[0]
-        for seed in range(options.seeds):
+    started_s = time.process_time()
+    for seed in range(options.seeds):
+        for label, task, name, settings, plan in TABLES[options.table]:
+            if options.only not in label:
+                continue
+            fixed = settings.get("fixed", [""])[0]
             key = f"{label}|{fixed}|{seed}"
             if key in done:  # a run that was cut goes on
                 continue
@@ -82,12 +91,23 @@ def main():
                 if again
                 else run(task, options.data / name, settings, plan, seed, options.smoke, options.out / "last")
             )
-            done[key]["seconds"] = time.monotonic() - started_s
-            started_s = time.monotonic()
+            done[key] |= {
+                "seconds": time.process_time() - started_s,
+                "clock": "processor",
+                "sizes": sizes(settings, plan),
+            }
+            started_s = time.process_time()
             print(key, done[key], flush=True)
             file.write_text(json.dumps(done, indent=1))
     print(report(options.table, done))
     file.with_suffix(".md").write_text(report(options.table, done), encoding="utf-8")
+
+
+def sizes(settings, plan):
+    """Settings and plan as text."""
+    left_out = ("fixed", "table", "split")
+    parts = {**{k: v for k, v in settings.items() if k not in left_out}, **vars(plan)}
+    return ", ".join(f"{name} {value}" for name, value in parts.items())
 
 
 def run(task, path, settings, plan, seed, smoke, out):
@@ -101,40 +121,70 @@ def baseline(task, path, settings, plan, seed, smoke):
     room = getattr(mn.tasks, task)
     made, own = room.create(path, seed=seed, smoke=smoke, **settings)
     torch.manual_seed(seed)
-    supernet, _ = mn.spaces.create(made.space[0], **made.space[1])
+    supernet, example = mn.spaces.create(made.space[0], **made.space[1])
     net = mn.derive(supernet, made.unsearched(supernet))
     further = {"loss": made.loss, "optimizer": made.optimizer, "metrics": made.metrics, "best": (made.metric, "max")}
     epochs = own.epochs if smoke else plan.epochs
     mn.train.fit(net, made.train, made.valid, epochs=epochs, progress=False, **further, **made.fit)
-    return {"rows": {"baseline": mn.train.measure(net, made.test, made.metrics)}}
+    row = mn.train.measure(net, made.test, made.metrics) | mn.tasks.recipe.costs(net, example)
+    return {"rows": {"baseline": row}}
+
+
+def by_network(done):
+    """The runs' rows: {network: {(data, seed): row}}."""
+    networks = {}
+    for key, value in done.items():
+        label, fixed, seed = key.split("|")
+        for name, row in value["rows"].items():
+            shown = name if name != "baseline" or not fixed else f"{fixed} in every branch"
+            networks.setdefault(shown, {})[label, seed] = row
+    return networks
+
+
+def finding(networks, metric):
+    """Whether the search found better networks than each of the others, in a sentence."""
+    parts = []
+    for name, rows in networks.items():
+        both = [key for key in networks["searched"] if key in rows]
+        if name == "searched" or len(both) < 2:
+            continue
+        differences = [networks["searched"][key][metric] - rows[key][metric] for key in both]
+        mean, half = statistics.fmean(differences), half_width(differences)
+        verdict = "better" if mean > half else "worse" if -mean > half else "no difference seen"
+        parts.append(f"{name} {mean:+.4f} ± {half:.4f} ({verdict})")
+    return f"Searched against, {metric}, over all data and seeds: {'; '.join(parts)}." if parts else ""
 
 
 def report(table, done):
-    """Markdown: a line for each run's rows, with means over seeds."""
-    lines = []
-    groups = {}
-    for key, value in done.items():
-        label, fixed, _ = key.split("|")
-        for name, row in value["rows"].items():
-            shown = name if name != "baseline" or not fixed else f"{fixed} in every branch"
-            groups.setdefault((label, shown), []).append(row)
-    metrics = [m for m in ("accuracy", "auc", "log_loss") if m in next(iter(groups.values()))[0]]
+    """Markdown: a line for each data set and network, with means over seeds."""
+    networks = by_network(done)
+    labels = list(dict.fromkeys(label for rows in networks.values() for label, _ in rows))
+    groups = {(label,): label for label in labels}
+    if len(speakers := tuple(label for label in labels if label.startswith("speaker"))) > 1:
+        groups[speakers] = "each speaker left out once"
+    first = next(iter(next(iter(networks.values())).values()))
+    metrics = [m for m in ("accuracy", "auc", "log_loss") if m in first]
     lines = [
-        f"| data | network | {' | '.join(metrics)} | MACs | latency ms | seeds |",
+        f"| data | network | {' | '.join(metrics)} | MACs | latency ms | runs |",
         "|---" * (len(metrics) + 5) + "|",
     ]
-    for (label, name), rows in groups.items():
-        values = " | ".join(interval([row[metric] for row in rows]) for metric in metrics)
-        mean = {k: statistics.fmean(row[k] for row in rows) if k in rows[0] else None for k in ("macs", "latency_ms")}
-        extra = " | ".join(
-            "" if mean[k] is None else f"{mean[k]:,.0f}" if k == "macs" else f"{mean[k]:.1f}" for k in mean
-        )
-        lines.append(f"| {label} | {name} | {values} | {extra} | {len(rows)} |")
+    for members, title in groups.items():
+        for name, runs in networks.items():
+            rows = [row for (label, _), row in runs.items() if label in members]
+            if not rows:
+                continue
+            values = " | ".join(interval([row[metric] for row in rows]) for metric in metrics)
+            macs, latency = ([row[k] for row in rows if k in row] for k in ("macs", "latency_ms"))
+            costs = (
+                f"{statistics.fmean(macs):,.0f}" if macs else "",
+                f"{statistics.fmean(latency):.1f}" if latency else "",
+            )
+            lines.append(f"| {title} | {name} | {values} | {' | '.join(costs)} | {len(rows)} |")
     total_s = sum(value["seconds"] for value in done.values())
-    lines += [
-        "",
-        f"{platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}, {total_s:.0f} s.",
-    ]
+    clock = " and ".join(dict.fromkeys(value["clock"] for value in done.values()))
+    lines += ["", *(f"- {text}" for text in dict.fromkeys(value["sizes"] for value in done.values()))]
+    lines += ["", finding(networks, metrics[0]), ""]
+    lines.append(f"{platform.machine()}, 1 thread, torch {torch.__version__}, {total_s:.0f} s of {clock} time.")
     return "\n".join(lines) + "\n"
 
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiment import FILES, main
+from experiment import FILES, main, settings
 
 import modularnas as mn
 
@@ -14,7 +14,7 @@ def build(row, data, recipe, seed):
     space = dict(recipe["spaces"][row["space"]])
     path = recipe.get("imagenet") if row["data"] == "ImageNet" else None
     path = path or data / FILES.get(row["data"], FILES["C10"])
-    return mn.tasks.image.create(path, seed=seed, space=space.pop("name"), **recipe["data"], **space)[0]
+    return mn.tasks.image.create(path, seed=seed, space=space.pop("name"), **settings(recipe), **space)[0]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiment import FILES, main
+from experiment import FILES, main, settings
 
 import modularnas as mn
 
@@ -13,7 +13,7 @@ def build(row, data, recipe, seed):
     """The task of a row; other networks than ResNet-34 are ready spaces of which the original is trained."""
     space = dict(recipe["spaces"][row["space"]])
     name = space.pop("name", "audio_resnet34")
-    return mn.tasks.voice.create(data / FILES["voice"], seed=seed, space=name, **recipe["data"], **space)[0]
+    return mn.tasks.voice.create(data / FILES["voice"], seed=seed, space=name, **settings(recipe), **space)[0]
 
 
 if __name__ == "__main__":

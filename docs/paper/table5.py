@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiment import FILES, main
+from experiment import FILES, main, settings
 
 import modularnas as mn
 
@@ -12,9 +12,9 @@ import modularnas as mn
 def build(row, data, recipe, seed):
     """The task of a row; DeepFM and DCN are networks of fixed branches."""
     space = dict(recipe["spaces"][row["space"]])
-    settings = dict(recipe["data"])
-    path = Path(settings.pop("path")) if "path" in settings else data / FILES["CTR"]
-    return mn.tasks.recommendation.create(path, seed=seed, **settings, **space)[0]
+    given = settings(recipe)
+    path = Path(given.pop("path")) if "path" in given else data / FILES["CTR"]
+    return mn.tasks.recommendation.create(path, seed=seed, **given, **space)[0]
 
 
 if __name__ == "__main__":

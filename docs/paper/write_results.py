@@ -1,4 +1,4 @@
-"""Writes docs/results.md from the json files of a results folder: `python docs/paper/write_results.py RESULTS`.
+"""Writes docs/results.md from the json files of a results folder: `python docs/paper/write_results.py RESULTS [OUT]`.
 
 Only what was measured is in it; what has no file says which command makes it.
 """
@@ -16,12 +16,14 @@ HERE = Path(__file__).parent
 HEAD = """# Results
 
 Made by the scripts of `docs/paper/` and put here by `docs/paper/write_results.py`; networks are small and trainings
-short, so that every table takes minutes on a processor. Seeds, hardware and time are below each table: seconds are wall
-time, on a machine that other work shared. The figures compare rows of one table, trained alike; they are no
-reproduction of published accuracies.
+short, so that every table takes minutes on one thread of a processor. Sizes, seeds, hardware and time are below each
+table. Seconds of processor time are wall time on an idle core; seconds of wall time are of a machine that other work
+shared. MACs and latency are those of one picture, recording or row; ± is half a 95 % interval over seeds. The figures
+compare rows of one table, trained alike; they are no reproduction of published accuracies. What a table shows is said
+below it, by a calculation.
 """
 TITLES = {
-    "image": "Image classification: MobileNetV2 and ResNet kernels on 1,000 pictures of 16 pixels",
+    "image": "Image classification: MobileNetV2, ResNet kernels and DARTS cells on pictures of 16 pixels",
     "voice": "Voice: a searched ResNet-34 variant on the official split and with one speaker left out",
     "recommendation": "Recommendation: searched interactions and each fixed one",
     "table3": "The paper's table 3",
@@ -56,4 +58,5 @@ def section(name, folder):
 
 if __name__ == "__main__":
     text = HEAD + "".join(f"\n## {title}\n\n{section(name, Path(sys.argv[1]))}" for name, title in TITLES.items())
-    (HERE.parent / "results.md").write_text(text, encoding="utf-8")
+    out = Path(sys.argv[2]) if len(sys.argv) > 2 else HERE.parent / "results.md"
+    out.write_text(text, encoding="utf-8")

@@ -1,4 +1,7 @@
-"""A progress bar for the loop of a study: tqdm's where it is installed (terminal and notebook), else plain lines."""
+"""A progress bar for the loop of a study: tqdm's or rich's, else plain lines.
+
+Where both are installed it is tqdm's; both know a terminal from a notebook.
+"""
 
 from __future__ import annotations
 
@@ -28,18 +31,18 @@ class Progress:
         self.bar: Any = None
 
     def __enter__(self) -> Progress:
-        try:
-            from tqdm.auto import tqdm
-        except ModuleNotFoundError:
-            return self
-        self.bar = tqdm(total=self.trials, initial=self.first, unit="trial", file=sys.stderr)
+        for make in (_tqdm, _rich):
+            try:
+                self.bar = make(self.trials, self.first)
+                break
+            except ModuleNotFoundError:
+                pass
         return self
 
     def __call__(self, finished: int) -> None:
         """Shows that so many trials of the study are finished."""
         if self.bar is not None:
-            self.bar.set_postfix_str(self.study._best_text(), refresh=False)
-            self.bar.update(finished - self.bar.n)
+            self.bar.show(finished, self.study._best_text())
             return
         # Ten lines in all; without a known end one whenever there are twice as many.
         part = finished.bit_length() if self.trials is None else 10 * finished // max(self.trials, 1)
@@ -59,6 +62,51 @@ class Progress:
         self(self.study._engine.finished)
         if self.bar is not None:
             self.bar.close()
+
+
+class _Tqdm:
+    """A bar of tqdm."""
+
+    def __init__(self, bar: Any) -> None:
+        self.bar = bar
+        self.close = bar.close
+
+    def show(self, finished: int, best: str) -> None:
+        self.bar.set_postfix_str(best, refresh=False)
+        self.bar.update(finished - self.bar.n)
+
+
+def _tqdm(trials: int | None, first: int) -> _Tqdm:
+    from tqdm.auto import tqdm
+
+    return _Tqdm(tqdm(total=trials, initial=first, unit="trial", file=sys.stderr))
+
+
+class _Rich:
+    """A bar of rich."""
+
+    def __init__(self, bar: Any, task: Any) -> None:
+        self.bar, self.task = bar, task
+        self.close = bar.stop
+
+    def show(self, finished: int, best: str) -> None:
+        task = self.bar.tasks[0]
+        self.bar.update(self.task, completed=finished, best=best, rate=f"{task.speed or 0.0:.3g} trials/s")
+
+
+def _rich(trials: int | None, first: int) -> _Rich:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[best]}, {task.fields[rate]},"),
+        TimeRemainingColumn(),
+    ]
+    bar = Progress(*columns, console=Console(stderr=True))
+    bar.start()
+    return _Rich(bar, bar.add_task("", total=trials, completed=first, best="", rate=""))
 
 
 def _span(seconds: float) -> str:

@@ -6,7 +6,8 @@
 //! their spread is it.
 //!
 //! Defaults: depth 4 and rate 0.1 are within scikit-learn's and XGBoost's usual ranges, 0.8 of the rows and half of the
-//! columns decorrelate the members. A fit costs O(members rounds n columns depth), a prediction O(members rounds depth).
+//! columns decorrelate the members; 200 rounds rather than the usual 100 make it level with XGBoost on encodings by paths
+//! of NAS-Bench-201. A fit costs O(members rounds n columns depth), a prediction O(members rounds depth).
 
 use rand::seq::SliceRandom as _;
 
@@ -36,7 +37,7 @@ pub struct Boosting {
 
 impl Default for Boosting {
     fn default() -> Self {
-        Boosting { members: 4, rounds: 100, rate: 0.1, depth: 4, penalty: 1.0, rows: 0.8, columns: 0.5 }
+        Boosting { members: 4, rounds: 200, rate: 0.1, depth: 4, penalty: 1.0, rows: 0.8, columns: 0.5 }
     }
 }
 

@@ -11,8 +11,9 @@
 //! optimum; several objectives are one by Chebyshev weights drawn anew for every fit, and infeasible trials are worse than
 //! all feasible ones; the next model waits for `every` *told* trials, so asking in parallel never blocks. Defaults: 10
 //! random trials and 10 a model are those of the paper's code; 400 candidates from 30 parents in place of its 100 from ten
-//! reach more in spaces of few decisions (NAS-Bench-201, test accuracy after 150 trials, 60 seeds: 94.35 against 94.29); `cell` is left to the user because the
-//! path encoding gains nothing there (94.26 against 94.33) and on NAS-Bench-101 (93.85 against 93.88).
+//! reach more in spaces of few decisions (NAS-Bench-201, test accuracy after 150 trials, 60 seeds: 94.35 against 94.29) and
+//! after 150 cells of NAS-Bench-101 (docs/benchmarks.md). `cell` is left to the user: on NAS-Bench-201 the path encoding
+//! gains nothing (94.26 against 94.33), on NAS-Bench-101 it does, most at 50 cells.
 //! A fit takes some 30 ms on one core; an ask without a fit O(candidates).
 
 use rand::Rng as _;

@@ -5,6 +5,8 @@
 //! ([`Proposal::parent`]); one that continues nothing belongs to the first bracket that starts on its rung and has room,
 //! so the told trials alone say which bracket each is in.
 
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
 use super::Context;
 use super::individual::Individual;
 use super::rungs::Rungs;
@@ -18,9 +20,13 @@ pub(super) type Shape = (usize, Vec<usize>);
 pub(super) struct Brackets {
     rungs: Rungs,
     shapes: Vec<Shape>,
-    /// Oldest first.
-    open: Vec<Bracket>,
+    /// By the order in which they were opened.
+    open: BTreeMap<usize, Bracket>,
     opened: usize,
+    /// Of the open brackets those whose first rung has room, by that rung, oldest first.
+    filling: Vec<VecDeque<usize>>,
+    /// Trials that are to go on and were not told on the next rung, and the bracket of each.
+    promoted: HashMap<TrialId, usize>,
 }
 
 struct Bracket {
@@ -32,13 +38,14 @@ struct Bracket {
     told: usize,
     /// Completed on this level.
     done: Vec<Individual>,
-    /// Which trials of the level below go on, best first, and whether they were told on this one.
-    promoted: Vec<(TrialId, Point, bool)>,
+    /// Which trials of the level below go on, best first.
+    promoted: Vec<(TrialId, Point)>,
 }
 
 impl Brackets {
     pub(super) fn new(rungs: Rungs, shapes: Vec<Shape>) -> Self {
-        Brackets { rungs, shapes, open: Vec::new(), opened: 0 }
+        let filling = vec![VecDeque::new(); rungs.len()];
+        Brackets { rungs, shapes, open: BTreeMap::new(), opened: 0, filling, promoted: HashMap::new() }
     }
 
     /// The next `count` trials; `fresh` makes the point of one that starts anew, from its number in this ask.
@@ -54,9 +61,13 @@ impl Brackets {
         for trial in cx.running.iter().filter(|trial| trial.parent.is_none()) {
             holding[self.rungs.rung(trial.fidelity)] += 1;
         }
-        for bracket in &self.open {
+        for bracket in self.open.values() {
+            if proposals.len() == count {
+                return proposals;
+            }
             let rung = self.shapes[bracket.shape].0 + bracket.level;
-            for (id, point, told) in &bracket.promoted {
+            for (id, point) in &bracket.promoted {
+                let told = !self.promoted.contains_key(id);
                 if proposals.len() < count && !told && cx.running.iter().all(|t| t.parent != Some(*id)) {
                     let (point, fidelity) = (point.clone(), self.rungs.fidelity(rung));
                     proposals.push(Proposal { point, fidelity, parent: Some(*id) });
@@ -105,49 +116,49 @@ impl Brackets {
     pub(super) fn tell(&mut self, cx: &Context<'_>, trial: &Trial) -> usize {
         let rung = self.rungs.rung(trial.fidelity);
         let Some(at) = self.bracket_of(trial, rung) else { return rung };
-        let bracket = &mut self.open[at];
+        let Some(bracket) = self.open.get_mut(&at) else { return rung };
         bracket.told += 1;
         bracket.done.extend(Individual::of(trial, cx.goals));
         if bracket.told == bracket.wanted {
+            if bracket.level == 0 {
+                self.filling[rung].pop_front();
+            }
             let sizes = &self.shapes[bracket.shape].1;
             let best = match sizes.get(bracket.level + 1) {
                 Some(&size) => best_first(&bracket.done, size),
                 None => Vec::new(),
             };
             if best.is_empty() {
-                self.open.remove(at);
+                self.open.remove(&at);
             } else {
                 bracket.level += 1;
                 (bracket.wanted, bracket.told) = (best.len(), 0);
                 let done = std::mem::take(&mut bracket.done);
-                bracket.promoted = best.iter().map(|&i| (done[i].id, done[i].point.clone(), false)).collect();
+                bracket.promoted = best.iter().map(|&i| (done[i].id, done[i].point.clone())).collect();
+                self.promoted.extend(bracket.promoted.iter().map(|(id, _)| (*id, at)));
             }
         }
         rung
     }
 
+    /// The bracket that a told trial belongs to.
     fn bracket_of(&mut self, trial: &Trial, rung: usize) -> Option<usize> {
         if let Some(parent) = trial.parent {
-            return self.open.iter_mut().position(|bracket| {
-                let entry = bracket.promoted.iter_mut().find(|(id, _, told)| *id == parent && !told);
-                entry.map(|(.., told)| *told = true).is_some()
-            });
-        }
-        let room = |bracket: &Bracket| bracket.level == 0 && bracket.told < bracket.wanted;
-        let starts_here = |bracket: &Bracket| self.shapes[bracket.shape].0 == rung;
-        if let Some(at) = self.open.iter().position(|bracket| room(bracket) && starts_here(bracket)) {
-            return Some(at);
+            return self.promoted.remove(&parent);
         }
         for _ in 0..self.shapes.len() {
-            let shape = self.opened % self.shapes.len();
-            self.opened += 1;
-            let wanted = self.shapes[shape].1[0];
-            self.open.push(Bracket { shape, level: 0, wanted, told: 0, done: vec![], promoted: vec![] });
-            if self.shapes[shape].0 == rung {
-                return Some(self.open.len() - 1);
+            if let Some(&at) = self.filling[rung].front() {
+                return Some(at);
             }
+            let shape = self.opened % self.shapes.len();
+            let (first, sizes) = &self.shapes[shape];
+            self.filling[*first].push_back(self.opened);
+            let bracket =
+                Bracket { shape, level: 0, wanted: sizes[0], told: 0, done: vec![], promoted: vec![] };
+            self.open.insert(self.opened, bracket);
+            self.opened += 1;
         }
-        None
+        self.filling[rung].front().copied()
     }
 }
 

@@ -119,6 +119,18 @@ impl Study {
             let mut back: Vec<TrialId> = outcomes.iter().map(|(id, _)| *id).collect();
             back.sort_unstable();
             lease.trials.retain(|trial| back.binary_search(&trial.id).is_err());
+            // The first Ctrl-C lets the running trials finish, a second one does not.
+            match observer.poll() {
+                Err(e) if interrupted.is_some() => {
+                    run.turn(outcomes, 0)?;
+                    return Err(e);
+                }
+                Err(e) => {
+                    run.halt();
+                    interrupted = Some(e);
+                }
+                Ok(()) => {}
+            }
             let free = evaluator.capacity()?.saturating_sub(lease.trials.len());
             let (turn, reason) =
                 run.turn(std::mem::take(&mut outcomes), if stopping.is_some() { 0 } else { free })?;
@@ -131,14 +143,6 @@ impl Study {
             }
             if !turn.asked.is_empty() {
                 evaluator.submit(&turn.asked)?;
-            }
-            // The first Ctrl-C lets the running trials finish, a second one does not.
-            match observer.poll() {
-                Err(e) if interrupted.is_none() => {
-                    run.halt();
-                    interrupted = Some(e);
-                }
-                polled => polled?,
             }
             if idle {
                 match (interrupted.take(), stopping) {

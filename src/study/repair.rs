@@ -8,17 +8,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rusqlite::types::Value as Cell;
+use rusqlite::types::{Value as Cell, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use super::store::{
-    APPLICATION, SCHEMA, TABLES, TABLES_2, check_path, connect, explain, parse_metrics, unpack,
+    APPLICATION, SCHEMA, TABLES, TABLES_2, beside, check_path, connect, explain, parse_metrics, unpack,
 };
 use crate::error::{Error, Result};
 use crate::space::SearchSpace;
 
 /// How many numbers in a row may be unreadable before the end of the trials is assumed.
 const GAP: i64 = 10_000;
+/// Less than a trial takes in the file.
+const LEAST_BYTES: i64 = 32;
 const REQUIRED: [&str; 6] = ["space", "objectives", "constraints", "algorithm", "settings", "seed"];
 const COLUMNS: &str =
     "told, state, point, codes, fidelity, parent, metrics, error, started, finished, attempts, deaths";
@@ -73,12 +75,6 @@ pub fn repair(path: &Path) -> Result<Repaired> {
     Ok(Repaired { kept, lost, damaged })
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_os_string();
-    name.push(suffix);
-    name.into()
-}
-
 fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to)
         .map_err(|e| Error::Storage(format!("cannot rename '{}' to '{}': {e}", from.display(), to.display())))
@@ -113,7 +109,7 @@ fn trials(old: &Connection, space: &SearchSpace) -> (Vec<Saved>, u64) {
         let mut statement = old.prepare_cached(&query).ok()?;
         let cells = statement
             .query_row([number], |row| {
-                (0..12).map(|i| row.get::<_, Cell>(i)).collect::<rusqlite::Result<Vec<_>>>()
+                (0..12).map(|i| cell(row.get_ref(i)?)).collect::<rusqlite::Result<Vec<_>>>()
             })
             .optional()
             .ok()??;
@@ -123,7 +119,10 @@ fn trials(old: &Connection, space: &SearchSpace) -> (Vec<Saved>, u64) {
         })
     };
     let (mut rows, mut next, mut end) = (Vec::new(), 0, 0);
-    let bound = last.ok().flatten().filter(|&last| (0..1 << 40).contains(&last));
+    // A number far above what the file has room for is damage as well.
+    let pragma = |query| old.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap_or(0);
+    let most = pragma("PRAGMA page_count").saturating_mul(pragma("PRAGMA page_size")) / LEAST_BYTES;
+    let bound = last.ok().flatten().filter(|&last| (0..most).contains(&last));
     while bound.map_or(next < end + GAP, |last| next <= last) {
         if let Some(row) = read(next) {
             end = next + 1;
@@ -133,6 +132,14 @@ fn trials(old: &Connection, space: &SearchSpace) -> (Vec<Saved>, u64) {
     }
     let lost = bound.map_or(end, |last| last + 1) as u64 - rows.len() as u64;
     (rows, lost)
+}
+
+/// A value of its own; a text that is none is an error (rusqlite's own conversion panics).
+fn cell(value: ValueRef<'_>) -> rusqlite::Result<Cell> {
+    Ok(match value {
+        ValueRef::Text(_) => Cell::Text(value.as_str()?.to_string()),
+        other => other.into(),
+    })
 }
 
 fn is_sound(cells: &[Cell], space: &SearchSpace) -> bool {

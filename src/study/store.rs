@@ -19,6 +19,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rusqlite::config::DbConfig;
 use rusqlite::ffi::ErrorCode;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::Value;
@@ -35,6 +36,7 @@ pub(super) const APPLICATION: i64 = 0x6d6e_6173;
 pub(super) const SCHEMA: i64 = 2;
 /// How long to wait for another process's transaction, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(120);
+const WRITABLE: &str = "make the file and its folder writable, or give another storage";
 
 pub(super) const TABLES: &str = "
 CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -629,7 +631,20 @@ pub(super) fn check_path(path: &Path) -> Result<()> {
             folder.display()
         ));
     }
+    // SQLite would open it for reading, and make files beside it that are read-only too and stay so.
+    for file in ["", "-wal", "-shm"].map(|suffix| beside(path, suffix)) {
+        if fs::metadata(&file).is_ok_and(|metadata| metadata.permissions().readonly()) {
+            return refuse(format!("cannot write '{}': it is marked read-only; {WRITABLE}", file.display()));
+        }
+    }
     Ok(())
+}
+
+/// The file of this name with more at its end.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(suffix);
+    name.into()
 }
 
 /// What the heart does, on a connection of its own: the study's may be busy for longer than a lease.
@@ -658,7 +673,10 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "fullfsync", true)?;
+    // A stranger's file may hold statements that are to run when we write.
     connection.pragma_update(None, "trusted_schema", false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     Ok(connection)
 }
 
@@ -704,9 +722,12 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> Error {
         Some(ErrorCode::DiskFull) => format!(
             "no space left for '{name}'; every trial told before is in the file: free some space and open the study again"
         ),
-        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => format!(
-            "cannot write '{name}': {error}; make the file and its folder writable, or give another storage"
+        Some(ErrorCode::SystemIoFailure) => format!(
+            "cannot use '{name}': {error}; every trial told before is in the file: see to the disk and open the study again"
         ),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            format!("cannot write '{name}': {error}; {WRITABLE}")
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
             "another process held '{name}' for {} s; end it if it hangs, then open the study again",
             PATIENCE.as_secs()

@@ -9,6 +9,7 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::{Score, front};
 
@@ -152,8 +153,7 @@ fn sweep(points: &[&[f64]], reference: &[f64]) -> f64 {
 
 /// Four losses, the fourth ascending.
 fn sweep_of_volumes(points: &[&[f64]], reference: &[f64]) -> f64 {
-    // The first three losses of what was met, none of them dominated, the third ascending.
-    let mut met: Vec<[f64; 3]> = Vec::new();
+    let mut met = Met::default();
     let mut corner = Corner::default();
     let (mut sum, mut volume, mut floor) = (0.0, 0.0, points[0][3]);
     for point in points {
@@ -164,20 +164,84 @@ fn sweep_of_volumes(points: &[&[f64]], reference: &[f64]) -> f64 {
         }
         sum += volume * (point[3] - floor);
         (floor, volume) = (point[3], volume + gain);
-        // Those that the new one dominates go, which are behind it; the others move up.
-        let behind = met.partition_point(|old| old[2] < new[2]);
-        let (mut end, mut moved) = (behind, new);
-        for i in behind..met.len() {
-            let old = met[i];
-            if old[0] < new[0] || old[1] < new[1] {
-                met[end] = moved;
-                (moved, end) = (old, end + 1);
-            }
-        }
-        met.truncate(end);
-        met.push(moved);
+        met.insert(new);
     }
     sum + volume * (reference[3] - floor)
+}
+
+/// Values that are looked at together, without a branch.
+const LANES: usize = 8;
+
+/// The first three losses of what a sweep met, none of them dominated, the third ascending; each loss by itself, so that
+/// the scans, which are nearly all the work, are vectors to the compiler.
+#[derive(Default)]
+struct Met([Vec<f64>; 3]);
+
+impl Met {
+    /// The number of those whose third loss is not above `z`.
+    fn count(&self, z: f64) -> usize {
+        self.0[2].partition_point(|&other| other <= z)
+    }
+
+    /// Of the first `count`: the least first loss where the second is at most `y`, and the least second loss where the
+    /// first is at most `x`; not above `bounds`.
+    fn nearest(&self, count: usize, [x, y]: [f64; 2], bounds: [f64; 2]) -> [f64; 2] {
+        let least = |a: f64, b: f64| if a < b { a } else { b };
+        let pick = |keep: bool, value: f64| if keep { value } else { f64::INFINITY };
+        let (xs, ys) = (&self.0[0][..count], &self.0[1][..count]);
+        let (mut right, mut high) = ([bounds[0]; LANES], [bounds[1]; LANES]);
+        let whole = count - count % LANES;
+        for (xs, ys) in xs.chunks_exact(LANES).zip(ys.chunks_exact(LANES)) {
+            for lane in 0..LANES {
+                right[lane] = least(pick(ys[lane] <= y, xs[lane]), right[lane]);
+                high[lane] = least(pick(xs[lane] <= x, ys[lane]), high[lane]);
+            }
+        }
+        for (&other_x, &other_y) in xs[whole..].iter().zip(&ys[whole..]) {
+            right[0] = least(pick(other_y <= y, other_x), right[0]);
+            high[0] = least(pick(other_x <= x, other_y), high[0]);
+        }
+        [right.into_iter().fold(bounds[0], least), high.into_iter().fold(bounds[1], least)]
+    }
+
+    /// Calls `visit` with those of `range` for which `inside` holds, in order, until it says no.
+    fn visit(
+        &self,
+        range: Range<usize>,
+        inside: impl Fn(f64, f64) -> bool,
+        mut visit: impl FnMut([f64; 3]) -> bool,
+    ) -> bool {
+        let [xs, ys, zs] = &self.0;
+        let mut start = range.start;
+        while start < range.end {
+            let end = range.end.min(start + LANES);
+            let (near_xs, near_ys) = (&xs[start..end], &ys[start..end]);
+            if near_xs.iter().zip(near_ys).fold(false, |any, (&x, &y)| any | inside(x, y)) {
+                for i in start..end {
+                    if inside(xs[i], ys[i]) && !visit([xs[i], ys[i], zs[i]]) {
+                        return false;
+                    }
+                }
+            }
+            start = end;
+        }
+        true
+    }
+
+    /// Adds a point that none dominates; those that it dominates, which are behind it, go.
+    fn insert(&mut self, [x, y, z]: [f64; 3]) {
+        let [xs, ys, zs] = &mut self.0;
+        let at = zs.partition_point(|&other| other < z);
+        let mut end = at;
+        for i in at..xs.len() {
+            (xs[end], ys[end], zs[end]) = (xs[i], ys[i], zs[i]);
+            end += usize::from(xs[i] < x || ys[i] < y);
+        }
+        for (values, value) in self.0.iter_mut().zip([x, y, z]) {
+            values.truncate(end);
+            values.insert(at, value);
+        }
+    }
 }
 
 /// The quadrant of one point, and what others cover of it.
@@ -188,52 +252,58 @@ struct Corner {
 }
 
 impl Corner {
-    /// The volume that a point of three losses dominates and none of the others, whose third is ascending, does.
-    fn gain(&mut self, point: [f64; 3], others: &[[f64; 3]], reference: &[f64]) -> f64 {
-        let [x, y, z] = point;
+    /// The volume that a point of three losses dominates and none of the others does.
+    #[expect(clippy::needless_bitwise_bool, reason = "without branches the scans are vectors")]
+    fn gain(&mut self, [x, y, z]: [f64; 3], others: &Met, reference: &[f64]) -> f64 {
         self.stairs.clear();
+        let lower = others.count(z);
         // What is free lies within this box, which those that are below the point in one of the first two bound.
-        let (mut right, mut high) = (reference[0], reference[1]);
-        let (lower, higher) = others.split_at(others.partition_point(|other| other[2] <= z));
-        for other in lower {
-            right = if other[1] <= y && other[0] < right { other[0] } else { right };
-            high = if other[0] <= x && other[1] < high { other[1] } else { high };
-        }
+        let bounds = others.nearest(lower, [x, y], [reference[0], reference[1]]);
+        let [mut right, mut high] = bounds;
         if right <= x || high <= y {
             return 0.0;
         }
-        let bounds = [right, high];
         let mut free = (right - x) * (high - y);
+        // The other lower ones are above the point in both.
+        others.visit(
+            0..lower,
+            |other_x, other_y| (other_x > x) & (other_y > y) & (other_x < right) & (other_y < high),
+            |[left, low, _]| {
+                free -= self.cover(left, low, bounds);
+                true
+            },
+        );
         let (mut gain, mut floor) = (0.0, z);
-        // The others of the lower ones are above the point in both.
-        let inside = |other: &&[f64; 3]| other[0] > x && other[1] > y;
-        for other in lower.iter().filter(inside).chain(higher) {
-            if other[0] >= right || other[1] >= high {
-                continue;
-            }
-            let (left, low) = (other[0].max(x), other[1].max(y));
-            let after = self.stairs.partition_point(|stair| stair.0 <= left);
-            if after > 0 && self.stairs[after - 1].1 <= low {
-                continue;
-            }
-            if other[2] > floor {
-                gain += free * (other[2] - floor);
-                floor = other[2];
-            }
-            match (left <= x, low <= y) {
-                (true, true) => return gain,
-                (true, false) => high = low,
-                (false, true) => right = left,
-                (false, false) => {}
-            }
-            free -= self.cover(left, low, bounds);
-        }
-        gain + free * (reference[2] - floor)
+        let open = others.visit(
+            lower..others.0[0].len(),
+            |other_x, other_y| (other_x < bounds[0]) & (other_y < bounds[1]),
+            |[other_x, other_y, other_z]| {
+                if other_x >= right || other_y >= high {
+                    return true;
+                }
+                let (left, low) = (other_x.max(x), other_y.max(y));
+                gain += free * (other_z - floor);
+                floor = other_z;
+                match (left <= x, low <= y) {
+                    (true, true) => return false,
+                    (true, false) => high = low,
+                    (false, true) => right = left,
+                    (false, false) => {}
+                }
+                free -= self.cover(left, low, bounds);
+                true
+            },
+        );
+        if open { gain + free * (reference[2] - floor) } else { gain }
     }
 
-    /// Adds a pair that is not covered; the area below the bounds that it covers anew.
+    /// Adds a pair; the area below the bounds that it covers anew.
     fn cover(&mut self, x: f64, y: f64, bounds: [f64; 2]) -> f64 {
         let start = self.stairs.partition_point(|stair| stair.0 < x);
+        let covers = |stair: &(f64, f64)| stair.0 <= x && stair.1 <= y;
+        if self.stairs[..start].last().is_some_and(covers) || self.stairs.get(start).is_some_and(covers) {
+            return 0.0;
+        }
         let (mut area, mut from) = (0.0, x);
         let mut height = if start > 0 { self.stairs[start - 1].1 } else { bounds[1] };
         let mut end = start;

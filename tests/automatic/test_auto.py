@@ -6,6 +6,7 @@ from torch import nn
 
 import modularnas as mn
 from modularnas.automatic.auto import _seconds
+from modularnas.cli import main
 
 X, Y = torch.randn(48, 3, 8, 8), torch.arange(48) % 4
 X += Y[:, None, None, None] / 2
@@ -53,7 +54,7 @@ def test_it_searches_trains_compares_and_exports(tmp_path):
     assert found.table["given"]["macs"] == given["macs"]
     assert score(found.net) == pytest.approx(found.table["searched"]["accuracy"])
     text = "\n".join(said)
-    for what in ("with kernel_size(3, 5): it opens 2 decisions", "without depth(): ", "NSGA-II, for several objectives", "batch norms: measured anew", "Best accuracy: "):  # fmt: skip
+    for what in ("with kernel_size(3, 5): it opens 2 decisions", "without depth(): ", "NSGA-II, for several objectives", "by the sandwich rule (the largest, two at random, the smallest in turn): 2 widths and depths", "batch norms: measured anew", "Best accuracy: "):  # fmt: skip
         assert what in text
     assert (tmp_path / "run" / "card.md").read_text().startswith("| | accuracy | macs |")
     torch.testing.assert_close(mn.load_export(tmp_path / "run" / "network")(X), found.net(X))
@@ -66,6 +67,7 @@ def test_it_searches_trains_compares_and_exports(tmp_path):
     assert sum("done before" in line for line in again) == 7
 
 
+@pytest.mark.slow
 def test_what_depends_on_a_changed_function_runs_again(tmp_path):
     ran = []
 
@@ -92,6 +94,23 @@ def test_what_depends_on_a_changed_function_runs_again(tmp_path):
     assert sorted(run(0.0)) == sorted(everything)
     assert run(0.0) == []
     assert "baseline" in run(1.0)
+
+
+def test_latency_is_an_objective_where_it_is_asked_for(tmp_path, capsys):
+    said = []
+    found = mn.auto(
+        small(), fit, score, X[:1], objectives={"accuracy": "max", "latency_ms": "min"}, limits={"latency_ms": 1e6},
+        budget="1s", rules=[mn.rules.kernel_size(3, 5)], out=tmp_path, say=said.append,
+    )  # fmt: skip
+    assert all(row["latency_ms"] > 0 for row in found.table.values())
+    text = "\n".join(said)
+    assert "latency_ms: predicted from a table of the layers' times on this machine" in text
+    assert "at random, each value of a decision as often: no width or depth varies" in text
+    assert (tmp_path / "card.md").read_text().startswith("| | accuracy | latency_ms |")
+    assert main(["report", str(tmp_path)]) == 0
+    assert found.card in capsys.readouterr().out
+    with pytest.raises(mn.PipelineError, match="latency_ms is asked for and the example is a dict"):
+        mn.auto(small(), fit, score, {"input": X[:1]}, limits={"latency_ms": 1}, out=tmp_path, say=quiet)
 
 
 def test_wrong_use(tmp_path):

@@ -3,7 +3,9 @@
 import os
 import time
 
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # read when ray is imported; busy machines start slowly
+# Read when ray is imported: busy machines start slowly, and workers would come after everything else on them.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import pytest
 
@@ -37,7 +39,14 @@ def optimize(s, evaluator, trials=30, workers=2, **kwargs):
 
 def test_the_best_is_what_its_own_point_scores_whoever_finished_first(tmp_path):
     # The original told the last proposed parameters together with a result that had just come in.
+    here = tmp_path / "here"
+    here.mkdir()
+
     def f(point):
+        # Nobody goes on before three workers are there, so that they finish in any order.
+        (here / str(os.getpid())).touch()
+        while len(list(here.iterdir())) < 3:
+            time.sleep(0.05)
         time.sleep(0.01 * point["d0"])
         return {"s": float(sum(v * 4**i for i, v in enumerate(point.values()))), "pid": os.getpid()}
 
@@ -66,13 +75,36 @@ def test_actors_hold_a_supernet_that_is_shipped_once():
             return float(net(x).sum())
 
     evaluator = mn.evaluate.SharedWeights(supernet, score, batch_norm="none")
-    there = mn.Study(supernet.space, mn.search.Random(), {"s": "max"}, seed=0)
+    there = mn.Study(supernet.space, mn.search.Random(), {"accuracy": "max"}, seed=0)
     optimize(there, evaluator, trials=8)
-    here = mn.Study(supernet.space, mn.search.Random(), {"s": "max"}, seed=0)
+    here = mn.Study(supernet.space, mn.search.Random(), {"accuracy": "max"}, seed=0)
     here.optimize(evaluator, trials=8, progress=False)
     for a, b in zip(there.trials, here.trials, strict=True):
         assert a.point == b.point
-        assert a.values["s"] == pytest.approx(b.values["s"], rel=1e-5)
+        assert a.values["accuracy"] == pytest.approx(b.values["accuracy"], rel=1e-5)
+        assert a.values["macs"] == b.values["macs"]
+
+
+def test_an_evaluator_is_pickled_once_for_all_actors(tmp_path):
+    class Heavy:
+        pickled = 0
+
+        def __getstate__(self):
+            type(self).pickled += 1
+            return {"folder": self.folder}
+
+        def __init__(self, folder):
+            self.folder = folder
+
+        def evaluate(self, trials):
+            (self.folder / str(os.getpid())).touch()
+            while len(list(self.folder.iterdir())) < 3:
+                time.sleep(0.05)
+            return [1.0 for _ in trials]
+
+    trials = optimize(study(), Heavy(tmp_path), trials=6, workers=3)
+    assert [t.state for t in trials] == ["complete"] * 6
+    assert Heavy.pickled == 1
 
 
 def test_reports_reach_the_study_and_its_pruner():

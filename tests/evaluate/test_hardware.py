@@ -189,6 +189,34 @@ def test_counted_memory_of_a_chain_by_hand():
     assert mn.evaluate.count_peak_memory(net, x, training=True) > 2 * 4 * (10 * 100 + 100 * 20)
 
 
+def test_counted_memory_of_a_network_with_buffers():
+    net, x = nn.Sequential(nn.Linear(10, 100, bias=False), nn.BatchNorm1d(100), nn.Linear(100, 1)), torch.randn(5, 10)
+    held = 4 * (10 * 100 + 4 * 100 + 100 + 1 + 5 * 10) + 8
+    assert mn.evaluate.count_peak_memory(net, x) == held + 4 * 2 * 5 * 100
+    assert all(type(tensor) is torch.Tensor for tensor in net.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda supernet, x: mn.evaluate.Latency(supernet, x, repeats=2),
+        lambda supernet, x: mn.evaluate.Throughput(supernet, x, repeats=2),
+        lambda supernet, x: mn.evaluate.PeakMemory(supernet, x, training=True),
+        lambda supernet, x: mn.evaluate.PeakMemory(supernet, x, how="measured"),
+        lambda supernet, x: mn.evaluate.ModelSize(supernet),
+    ],
+    ids=["latency", "throughput", "counted memory", "measured memory", "model size"],
+)
+def test_a_supernet_with_batch_norms_is_measured_and_left_alone(make):
+    x = torch.randn(4, 3, 8, 8)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1))
+    supernet = mn.rewrite(net, [mn.rules.kernel_size(3, 5)], example=x)
+    before = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
+    outcomes = make(supernet, x).evaluate(mn.evaluate.candidates(supernet.space.samples(3, seed=0)))
+    assert all(value >= 0 for outcome in outcomes for value in outcome.values())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in supernet.state_dict().items())
+
+
 def test_measured_memory_is_near_the_counted():
     net, x = nn.Sequential(*[nn.Linear(256, 256) for _ in range(4)]), torch.randn(512, 256)
     for training in (False, True):

@@ -170,6 +170,10 @@ def test_an_error_of_the_score_passes_through(supernet):
             'batch_norm="batch" or "none"',
         ),
         ({"supernet": nn.ReLU()}, "SharedWeights is given a ReLU; expected a supernet from mn.rewrite"),
+        (
+            {"batch_norm": "none", "prefix_bytes": -1},
+            "n_together is 8 and prefix_bytes -1; expected 1 or more, and 0 or more",
+        ),
     ],
 )
 def test_wrong_settings(supernet, settings, text):

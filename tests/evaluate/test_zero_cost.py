@@ -1,8 +1,5 @@
 """Zero-cost proxies: definitions by hand, nothing changed even after an error, ensembles."""
 
-import importlib.util
-import pathlib
-
 import numpy as np
 import pytest
 import torch
@@ -19,14 +16,6 @@ def make():
     torch.manual_seed(1)
     conv = nn.Conv2d(3, 6, 3, padding=1)
     return nn.Sequential(conv, nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
-
-
-def figures(name):
-    path = pathlib.Path(__file__).parent / "figures" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def snapshot(net):
@@ -237,23 +226,16 @@ def test_rank_and_vote():
         mn.evaluate.Ensemble(each, ["d"], space).evaluate(best)
 
 
-def test_the_networks_of_the_figures_are_those_of_the_tables(data):
-    networks = figures("networks")
-    table = np.load(data / "nasbench201.npz")
-    for row in (0, 777, 15000):
-        net = networks.nasbench201([str(table["op_names"][op]) for op in table["ops"][row]])
-        assert measure(net, "params", X) == table["params"][row, 0]
-    macro = np.load(data / "nasbench_macro.npz")
-    for row in (0, 5, 6560):
-        net = networks.nasbench_macro([list(networks.MACRO_OPS)[op] for op in macro["arch"][row]])
-        assert measure(net, "params", X) == macro["params"][row]
-        assert measure(net, "macs", torch.zeros(2, 3, 32, 32)) == macro["flops"][row]
-
-
+@pytest.mark.slow
 def test_synflow_ranks_nasbench201_as_the_stored_scores(data):
-    networks = figures("networks")
     table = np.load(data / "nasbench201.npz")
+    bench = mn.benchmarks.NASBench201(data / "nasbench201.npz")
+    evaluator = mn.evaluate.ZeroCost(mn.spaces.create("nasbench201")[0], "synflow", batch=torch.zeros(1, 3, 32, 32))
     rows = np.random.default_rng(1).choice(15625, 24, replace=False)
-    nets = [networks.nasbench201([str(table["op_names"][op]) for op in table["ops"][row]]) for row in rows]
-    ours = [measure(net, "synflow", torch.zeros(1, 3, 32, 32)) for net in nets]
+    edges = [decision.name for decision in bench.space.decisions]
+    points = [
+        bench.space.point(dict(zip(edges, (str(table["op_names"][op]) for op in table["ops"][row]), strict=True)))
+        for row in rows
+    ]
+    ours = [values["synflow"] for values in evaluator.evaluate(mn.evaluate.candidates(points))]
     assert mn.evaluate.rank_report(ours, table["synflow_log10"][rows, 0], resamples=1).spearman > 0.95

@@ -58,7 +58,7 @@ def test_a_missing_extra_is_one_line(tmp_path):
 
 
 def test_settings_and_smoke(tmp_path):
-    pipeline, seed = read_pipeline(MINE, settings={"trials": 3}, smoke=True)
+    pipeline, seed = read_pipeline(MINE, settings={"trials": 3}, size="smoke")
     assert seed == 1
     assert pipeline.stages["search"].arguments["trials"] == 3
     assert pipeline.stages["train_given"].arguments["epochs"] == 1
@@ -74,8 +74,8 @@ def test_settings_and_smoke(tmp_path):
 def test_a_published_pipeline_is_right_and_says_what_it_is(name, capsys):
     jsonschema = pytest.importorskip("jsonschema")
     yaml = pytest.importorskip("yaml")
-    for smoke in (False, True):
-        pipeline, _ = read_pipeline(name, smoke=smoke)
+    for size in (None, "smoke", "small"):
+        pipeline, _ = read_pipeline(name, size=size)
         assert pipeline.name == name
     text = published()[name].read_text()
     jsonschema.validate(yaml.safe_load(text), schema())
@@ -117,6 +117,8 @@ def test_a_users_pipeline_runs_goes_on_and_is_shown(data, tmp_path, capsys):
     first = json.loads(capsys.readouterr().out)
     assert main([*arguments, "--dry-run"]) == 0
     assert {line.split()[1] for line in capsys.readouterr().out.splitlines()} == {"done"}
+    assert main([*arguments, "--dry-run", "--json"]) == 0
+    assert {stage["state"] for stage in json.loads(capsys.readouterr().out).values()} == {"done"}
     assert main([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == first
     assert mn.load_export(tmp_path / "run" / "stages" / "export" / "network") is not None
@@ -150,9 +152,16 @@ def test_a_users_pipeline_runs_goes_on_and_is_shown(data, tmp_path, capsys):
     report = capsys.readouterr().out
     assert "| search | done |" in report
     assert "regularized_evolution(" in report
+    assert "random search at equal budget: not measured" in report  # the result card
     assert main(["report", str(tmp_path / "run" / "stages" / "search" / "study.db"), "--json"]) == 0
     capsys.readouterr()
     assert main(["export", str(tmp_path / "run"), "--front", "0", "--out", str(tmp_path / "front0")]) == 0
     assert mn.load_export(tmp_path / "front0") is not None
+    # Without a stage it is the searched network, which stands last in the file, and not the given one.
+    assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "last"), "--json"]) == 0
+    capsys.readouterr()
+    exported = (tmp_path / "last", tmp_path / "run/stages/export/network")
+    n_params = [sum(p.numel() for p in mn.load_export(path).parameters()) for path in exported]
+    assert n_params[0] == n_params[1]
     assert main(["export", str(tmp_path / "run"), "--stage", "evaluate", "--out", str(tmp_path / "x")]) == 1
     assert "stage 'evaluate' has no weights" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Pipelines in Python: order, results on disk, what is run again, failures, resuming inside a stage."""
 
 import json
+import sys
 import threading
 from pathlib import Path
 from typing import TypedDict
@@ -214,7 +215,7 @@ def test_what_is_wrong_is_said_before_anything_runs(stages, message, tmp_path):
         mn.Pipeline(stages).run(tmp_path)
 
 
-def test_wrong_stages_and_runs():
+def test_wrong_stages_and_runs(monkeypatch):
     with pytest.raises(mn.PipelineError, match="a stage is given a int; expected a function"):
         mn.Stage(3)
     with pytest.raises(mn.PipelineError, match="promise has no argument 'x'"):
@@ -228,6 +229,12 @@ def test_wrong_stages_and_runs():
     pipeline = mn.Pipeline({"a": mn.Stage(promise)})
     with pytest.raises(mn.PipelineError, match="executor is 'thread'; did you mean 'threads'"):
         pipeline.run("out", executor="thread")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "ray", None)
+        with pytest.raises(mn.MissingExtraError, match=r'executor="ray" needs Ray: pip install "modularnas\[ray\]"'):
+            pipeline.run("out", executor="ray")
+    with pytest.raises(mn.PipelineError, match="stage 'a' is a function of this process; a process of its own needs"):
+        mn.Pipeline({"a": mn.Stage(lambda: {})}).run("out", executor="processes")
     with pytest.raises(mn.PipelineError, match="workers is 0; expected 1 or more"):
         pipeline.run("out", workers=0)
     with pytest.raises(mn.PipelineError, match="force names 'b', which is no stage"):
@@ -325,8 +332,6 @@ def test_processes_give_the_same_results_and_failures(tmp_path):
     one, other = (read_result(tmp_path / place / "stages" / "ready").outputs for place in "pt")
     assert one == other
     assert "looking at 3" in (tmp_path / "p/stages/look/log.txt").read_text()
-    with pytest.raises(mn.PipelineError, match="is a function of this process"):
-        mn.Pipeline({"a": mn.Stage(lambda: {})}).run(tmp_path / "x", executor="processes")
 
 
 def test_a_fingerprint_is_the_code_and_what_it_stands_on():

@@ -54,6 +54,10 @@ SLOW = {
 }
 
 
+def as_tuple(x):
+    return x if isinstance(x, tuple) else (x,)
+
+
 def test_every_space_is_tested():
     assert set(CASES) == set(mn.spaces.names())
 
@@ -63,9 +67,9 @@ def test_size_training_and_law(name):
     settings, size = CASES[name]
     supernet, x = mn.spaces.create(name, **settings)
     assert supernet.space.size == size
+    assert {len(part) for part in as_tuple(x)} == {1}  # costs are those of one picture
     supernet.train().sampling("uniform", seed=0)
-    outputs = supernet(*x) if isinstance(x, tuple) else supernet(x)
-    outputs.square().mean().backward()
+    supernet(*(torch.cat([part, part]) for part in as_tuple(x))).square().mean().backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in supernet.parameters())
     supernet.sampling(None)
     check_supernet(supernet, x, 2, rtol=1e-4, atol=1e-4)
@@ -190,7 +194,7 @@ def test_auxiliary_head_is_a_second_output():
 def test_costs_of_a_benchmark_are_ours(name, data):
     with np.load(data / f"{name}.npz") as file:
         tables = {key: file[key] for key in file.files}
-    supernet, example = mn.spaces.create(name)
+    supernet, _ = mn.spaces.create(name)
     bench = {"nasbench201": mn.benchmarks.NASBench201, "nasbench_macro": mn.benchmarks.NASBenchMacro}[name](
         data / f"{name}.npz"
     )
@@ -198,7 +202,7 @@ def test_costs_of_a_benchmark_are_ours(name, data):
     mine = supernet.cost([dict(p) for p in points])
     theirs = [bench.query(p) for p in points]
     assert mine["params"].tolist() == [int(row["params"]) for row in theirs]
-    macs = mine["macs"] / len(example)
+    macs = mine["macs"]
     if name == "nasbench_macro":
         assert macs.tolist() == [int(row["macs"]) for row in theirs]
         assert len(tables["params"]) == supernet.space.size
@@ -229,6 +233,15 @@ def test_points_of_nasbench101_are_those_of_the_benchmark(data):
     assert mn.spaces.nasbench101.to_cell(point) == mn.spaces.nasbench101.to_cell(
         bench.space.point(mn.spaces.nasbench101.to_benchmark(point))
     )
+
+
+def test_costs_are_those_of_the_batch_that_is_asked_for():
+    settings = {"num_classes": 10, "image_size": 16, "width": 0.25}
+    (one, x), (two, _) = (mn.spaces.create("mobilenet_v3", batch_size=n, **settings) for n in (1, 2))
+    point = one.space.sample(seed=0)
+    assert len(x) == 1
+    assert one.cost(point)["params"] == two.cost(point)["params"]
+    assert 2 * one.cost(point)["macs"] == two.cost(point)["macs"]
 
 
 def test_errors_say_what_there_is():

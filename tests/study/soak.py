@@ -2,21 +2,26 @@
 
     python tests/study/soak.py kills --runs 200
     python tests/study/soak.py log
+    python tests/study/soak.py faults
     python tests/study/soak.py processes --processes 8 --trials 2000
     python tests/study/soak.py ray --trials 300
 
 `kills` forks its victims from this process, which has imported everything already, so that a run is killed while it works
 and not while it imports. A victim writes the number of each trial to a pipe in a callback, that is after its tell has
-returned; whatever the pipe holds when the victim is dead must be in the file.
+returned; whatever the pipe holds when the victim is dead must be in the file. `faults` puts a library before the C library's
+writes (faulty.c; needs a C compiler) and lets every one of them fail in turn: cut in half by SIGKILL, no space, an error.
 """
 
 import argparse
+import ctypes
+import errno
 import multiprocessing
 import os
 import random
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -86,7 +91,7 @@ def kills(folder, runs, trials=4000):
     return lost == doubled == corrupt == 0 and same
 
 
-def log(folder, trials=12):
+def log(folder, trials=6):
     """A copy of the file with the write-ahead log cut at every length."""
     file, torn = folder / "run.db", folder / "torn.db"
     s = study(file)
@@ -111,6 +116,77 @@ def log(folder, trials=12):
         before = done
     print(f"log: cut at each of {len(content) - 31} lengths, {before} of {trials} trials at full length; {wrong} wrong")
     return wrong == 0 and before == trials
+
+
+def faults(folder, trials=8, every=1):
+    """Each write and fsync of a run fails in turn: half of it and SIGKILL; the disk is full from then on; an I/O error."""
+    code = "import soak, sys; sys.exit(not soak.faults_inside(*map(int, sys.argv[2:]), sys.argv[1]))"
+    command = [sys.executable, "-W", "ignore", "-c", code, str(folder), str(trials), str(every)]
+    return subprocess.run(command, env=faulty(folder), check=False).returncode == 0
+
+
+def faulty(folder):
+    """The environment of a process that has faulty.c before the C library."""
+    library, source = folder / "faulty.so", Path(__file__).with_name("faulty.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return dict(os.environ, LD_PRELOAD=str(library), PYTHONPATH=str(source.parent))
+
+
+def faults_inside(trials, every, folder):
+    """`faults`, in a process with the faulty disk."""
+    fault_at = ctypes.CDLL(None).fault_at
+    whole = study()
+    whole.optimize(total, trials=trials, progress=False)
+    fine = True
+    for name, kind in (("SIGKILL", 0), ("ENOSPC", errno.ENOSPC), ("EIO", errno.EIO)):
+        n, lost, wrong, silent, words = 1, 0, 0, 0, set()
+        while True:
+            file = Path(folder, f"{name}-{n}.db")
+            told, error = interrupted(file, trials, lambda at=n, kind=kind: fault_at(at, kind))
+            if error is None and len(told) == trials:
+                break
+            words.add(error.replace(str(file), "FILE") if error else "killed")
+            silent += error is None and kind != 0
+            found = study(file)
+            lost += len(set(told) - {t.number for t in found.trials if t.state == "complete"})
+            found.optimize(total, trials=trials, progress=False)
+            wrong += [t.point for t in found.trials] != [t.point for t in whole.trials]
+            del found
+            for left in Path(folder).glob(f"{file.name}*"):
+                left.unlink()
+            n += every
+        print(
+            f"faults: {name} at each of {n - 1} writes and fsyncs of {trials} trials (every {every}): {lost} trials lost, "
+            f"{wrong} continued runs differ, {silent} without an error; said: {sorted(words)}",
+            flush=True,
+        )
+        fine &= lost == wrong == silent == 0 and n > 1
+    return fine
+
+
+def interrupted(file, trials, begin):
+    """The numbers that a run in a child process told before the disk failed, and the error that it ended with."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            begin()
+            run = study(file)
+            run.optimize(
+                total, trials=trials, progress=False, callbacks=[lambda t: os.write(write, b"%d\n" % t.number)]
+            )
+            status = 0
+        except mn.StorageError as error:
+            os.write(write, f"error {error}\n".encode())
+        finally:
+            os._exit(status)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        lines = pipe.read().splitlines()
+    os.waitpid(child, 0)
+    errors = [line[6:] for line in lines if line.startswith("error ")]
+    return [int(line) for line in lines if line.isdigit()], errors[0] if errors else None
 
 
 def processes(folder, n, trials):
@@ -146,6 +222,8 @@ def ray_actors(folder, trials):
     """Four actors, one of which is killed every second."""
     import threading
 
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
@@ -185,16 +263,19 @@ def ray_actors(folder, trials):
 def main():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["kills", "log", "processes", "ray"])
+    parser.add_argument("what", choices=["kills", "log", "faults", "processes", "ray"])
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--trials", type=int)
     parser.add_argument("--processes", type=int, default=8)
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    # Two hundred thousand copies of a file are for memory.
+    memory = "/dev/shm" if options.what == "log" and Path("/dev/shm").is_dir() else None
+    folder = Path(tempfile.mkdtemp(prefix="soak-", dir=memory))
     try:
         fine = {
             "kills": lambda: kills(folder, options.runs),
             "log": lambda: log(folder),
+            "faults": lambda: faults(folder),
             "processes": lambda: processes(folder, options.processes, options.trials or 2000),
             "ray": lambda: ray_actors(folder, options.trials or 200),
         }[options.what]()

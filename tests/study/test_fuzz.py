@@ -13,10 +13,23 @@ def script(name):
     return module
 
 
-@pytest.mark.parametrize(("target", "inputs"), [("store", 300), ("space", 3000), ("point", 3000)])
+@pytest.mark.parametrize(
+    ("target", "inputs"),
+    [
+        ("store", 300),
+        ("show", 100),
+        ("report", 100),
+        ("repair", 100),
+        ("space", 3000),
+        ("point", 3000),
+        ("latency", 300),
+        ("yaml", 200),
+        ("parameter", 1000),
+    ],
+)
 def test_mutated_inputs_are_read_or_refused(tmp_path, target, inputs):
     fuzz = script("fuzz")
-    refused, _, _ = fuzz.fuzz(fuzz.targets(tmp_path)[target], inputs, seed=1)
+    refused, _, _ = fuzz.fuzz(fuzz.targets(tmp_path)[target](), inputs, seed=1)
     assert 0 < refused <= inputs
 
 

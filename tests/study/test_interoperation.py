@@ -191,8 +191,23 @@ def test_a_missing_extra_is_named(module, use, extra, tmp_path, monkeypatch):
         use(study(trials=2), tmp_path)
 
 
+@pytest.mark.parametrize("module", ["tqdm", "rich"])
+def test_a_progress_bar_says_best_and_rate(module, monkeypatch, capsys):
+    pytest.importorskip(module)
+    if module == "rich":
+        for name in ("tqdm", "tqdm.auto"):
+            monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setenv("COLUMNS", "120")
+    s = mn.Study(SPACE, mn.search.Random(), {"s": "max"}, seed=1)
+    s.optimize(lambda p: 1.5, trials=20)
+    said = capsys.readouterr().err
+    assert "20/20" in said
+    assert "s 1.5" in said
+    assert "trial" in said
+
+
 def test_progress_says_best_rate_and_time_left(monkeypatch, capsys):
-    for module in ("tqdm", "tqdm.auto"):
+    for module in ("tqdm", "tqdm.auto", "rich", "rich.console", "rich.progress"):
         monkeypatch.setitem(sys.modules, module, None)
     s = mn.Study(SPACE, mn.search.Random(), {"s": "max"}, seed=1)
     s.optimize(lambda p: 1.5, trials=20)

@@ -14,6 +14,9 @@ FILE = pathlib.Path(__file__).with_name("evaluators.py")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="worker processes need a POSIX system")
 
 
+# Every worker process imports torch, so most of these are slow.
+
+
 def study(storage=None, **kwargs):
     space = mn.SearchSpace({f"d{i}": mn.choice([0, 1, 2, 3]) for i in range(5)})
     return mn.Study(space, mn.search.Random(), {"s": "max"}, storage=storage, seed=3, **kwargs)
@@ -35,6 +38,7 @@ def test_processes_share_work_cores_and_devices(tmp_path):
     assert {t.values["threads"] for t in trials} == {max(1, os.cpu_count() // 2)}
 
 
+@pytest.mark.slow
 def test_reports_and_pruning_reach_the_study():
     s = study(pruner=mn.pruners.Median(startup_trials=3))
     trials = run(s, "Reporting", trials=20)
@@ -43,6 +47,7 @@ def test_reports_and_pruning_reach_the_study():
     assert complete.reports == {step: {"s": complete.values["s"]} for step in range(4)}
 
 
+@pytest.mark.slow
 def test_an_exception_passes_or_is_recorded():
     with pytest.raises(KeyError, match="mine"):
         run(study(), "fail", trials=40)
@@ -53,6 +58,7 @@ def test_an_exception_passes_or_is_recorded():
     assert "in fail" in failed.error
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced_and_its_trial_fails_after_some_attempts(tmp_path):
     trials = run(study(tmp_path / "run.db"), "die", trials=12, attempts=1)
     failed = [t for t in trials if t.state == "failed"]
@@ -62,12 +68,14 @@ def test_a_worker_that_dies_is_replaced_and_its_trial_fails_after_some_attempts(
     assert failed[0].error == "its worker process was killed by SIGKILL (out of memory?)"
 
 
+@pytest.mark.slow
 def test_a_trial_that_takes_too_long_is_ended_with_its_process():
     trials = run(study(), "hang", trials=8, workers=1, trial_timeout_s=2)
     assert {t.point["d0"] == 1 for t in trials if t.state == "failed"} == {True}
     assert "complete" in {t.state for t in trials}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_made_is_explained():
     with pytest.raises(mn.EvaluationError, match="a worker process cannot make the evaluator: no data here"):
         run(study(), "broken")
@@ -121,3 +129,57 @@ def test_an_object_goes_as_a_pickle_and_a_script_needs_no_guard(tmp_path):
     )
     ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=120)
     assert ran.stdout.splitlines() == ["{False}", "2", "refused True"]
+
+
+@pytest.mark.slow
+def test_killed_workers_lose_no_trial(tmp_path):
+    trials = run(study(tmp_path / "run.db"), "die_once", trials=12, workers=2)
+    assert [t.state for t in trials] == ["complete"] * 12
+    assert all(t.values["s"] == sum(t.point.values()) for t in trials)
+
+
+def test_devices_are_those_that_this_process_may_use(monkeypatch):
+    from modularnas.study.processes import _visible_devices
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-7")
+    assert _visible_devices() == ["2", "GPU-7"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    assert _visible_devices() == ["0", "1", "2"]
+
+
+def test_threads_take_the_devices_in_turn(monkeypatch):
+    import threading
+
+    chosen, meeting = [], threading.Barrier(4, timeout=60)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", chosen.append)
+
+    def meet(point):
+        meeting.wait()
+        return 1.0
+
+    study().optimize(meet, trials=8, workers=4, progress=False)
+    assert sorted(chosen) == [0, 0, 1, 1]
+
+
+@pytest.mark.slow
+def test_a_notebook_writes_its_evaluator_into_a_file(tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    cells = [
+        "%%writefile mine.py\nimport os\ndef f(point):\n    return {'s': float(sum(point.values())), 'pid': os.getpid()}",
+        "import os, modularnas as mn\n"
+        "space = mn.SearchSpace({f'd{i}': mn.choice([0, 1, 2, 3]) for i in range(5)})\n"
+        "study = mn.Study(space, 'random', {'s': 'max'}, storage='run.db')\n"
+        "study.optimize('mine.py:f', trials=4, workers=2, processes=True, progress=False)\n"
+        "assert all(t.state == 'complete' and t.values['pid'] != os.getpid() for t in study.trials)",
+        "import mine\nstudy.optimize(mine.f, trials=6, processes=True, progress=False)\nassert len(study.trials) == 6",
+        "def here(point):\n    return 1.0\n"
+        "try:\n    study.optimize(here, trials=8, processes=True, progress=False)\n"
+        "except mn.StudyError as error:\n    message = str(error)\n"
+        "assert \"'evaluators.py:here'\" in message",
+    ]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(book, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()

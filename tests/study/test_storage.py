@@ -1,16 +1,22 @@
 """The file of a study: what it refuses, what it survives, and who may use it at once."""
 
+import contextlib
+import importlib.util
 import os
+import pathlib
+import pickle
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 from contextlib import closing
 
 import pytest
 
 import modularnas as mn
+from modularnas.cli import main
 
 
 def digits(n=5):
@@ -78,12 +84,52 @@ def test_paths_that_cannot_be_files_are_explained(tmp_path):
     )
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder_is_explained(tmp_path):
-    tmp_path.chmod(0o500)
-    message = refusal(mn.StorageError, tmp_path / "run.db")
-    assert message.startswith(f"cannot write '{tmp_path / 'run.db'}'")
+@pytest.fixture
+def folder():
+    """One that every user can reach, to be used as somebody who is not allowed everything."""
+    with tempfile.TemporaryDirectory() as name:
+        path = pathlib.Path(name)
+        path.chmod(0o777)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        try:
+            yield path
+        finally:
+            if root:
+                os.seteuid(0)
+            path.chmod(0o777)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the permissions of POSIX")
+def test_a_read_only_folder_is_explained(folder):
+    inside = folder / "inside"
+    inside.mkdir(mode=0o500)
+    message = refusal(mn.StorageError, inside / "run.db")
+    assert message.startswith(f"cannot write '{inside / 'run.db'}'")
     assert message.endswith("make the file and its folder writable, or give another storage")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the permissions of POSIX")
+def test_a_file_that_became_read_only_is_an_error_and_keeps_its_trials(folder):
+    inside = folder / "inside"
+    inside.mkdir()
+    file = inside / "run.db"
+    s = study(file)
+    s.optimize(total, trials=4, progress=False)
+    del s
+    for part, mode in ((file, 0o400), (inside, 0o500)):
+        part.chmod(mode)
+        message = refusal(mn.StorageError, file)
+        assert message.startswith(f"cannot write '{file}'")
+        assert message.endswith("make the file and its folder writable, or give another storage")
+    inside.chmod(0o700)
+    file.chmod(0o600)
+    again, whole = study(file), study(None)
+    assert [t.state for t in again.trials] == ["complete"] * 4
+    again.optimize(total, trials=9, progress=False)
+    whole.optimize(total, trials=9, progress=False)
+    assert [t.point for t in again.trials] == [t.point for t in whole.trials]
 
 
 def test_the_refusal_of_another_study_names_every_difference(tmp_path):
@@ -161,8 +207,57 @@ def test_a_file_removed_under_way_is_an_error(tmp_path):
     assert [t.state for t in s.trials] == ["complete", "complete", "running"]
 
 
+@pytest.fixture
+def soak():
+    """The long tests, of which short forms are run here."""
+    if sys.platform != "linux" or not shutil.which("cc"):
+        pytest.skip("needs Linux and a C compiler, for a library that stands before the C library")
+    spec = importlib.util.spec_from_file_location("soak", pathlib.Path(__file__).with_name("soak.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.slow
-def test_a_full_disk_is_an_error_and_earlier_trials_are_intact(tmp_path):
+def test_a_full_disk_a_failing_disk_and_kills_within_a_write(tmp_path, capfd, soak):
+    assert soak.faults(tmp_path, trials=4, every=6)
+    killed, full, failing = capfd.readouterr().out.splitlines()
+    assert "0 trials lost, 0 continued runs differ" in killed
+    assert "no space left for 'FILE'; every trial told before is in the file: free some space" in full
+    assert "cannot use 'FILE': disk I/O error" in failing
+
+
+@pytest.mark.slow
+def test_a_clock_that_jumps_back_changes_nothing(tmp_path, soak):
+    code = """
+import ctypes, sys, time, soak
+clock = ctypes.CDLL(None)
+run, before = soak.study(sys.argv[1]), time.time()
+run.optimize(soak.total, trials=30, progress=False)
+(waiting,) = run.ask()
+clock.shift_clock(-10_000_000)
+assert time.time() < before - 9_000_000
+other = soak.study(sys.argv[1])
+assert [t.number for t in other.ask()] == [31], "the other's trial is not taken for a dead one's"
+del other
+run.tell(waiting, soak.total(waiting.point))
+run.optimize(soak.total, trials=60, progress=False, timeout_s=1000)
+assert run.stopped == "trials", run.stopped
+"""
+    file = tmp_path / "run.db"
+    subprocess.run([sys.executable, "-c", code, file], env=soak.faulty(tmp_path), check=True)
+    whole = soak.study()
+    whole.optimize(soak.total, trials=60, progress=False)
+    again = soak.study(file)
+    assert [t.number for t in again.trials] == list(range(60))
+    assert [t.point for t in again.trials[:31]] == [t.point for t in whole.trials[:31]]
+    with closing(sqlite3.connect(file)) as db:
+        ((jumped,),) = db.execute("SELECT max(started) - min(started) FROM trials").fetchall()
+    assert jumped > 9_000_000
+
+
+@pytest.mark.slow
+def test_after_a_write_that_failed_a_study_says_so_until_it_is_opened_again(tmp_path):
     code = textwrap.dedent(
         """
         import resource, sys
@@ -254,3 +349,48 @@ def test_the_database_of_another_program_is_refused_and_left_as_it_was(tmp_path)
         mn.Study(space, mn.search.Random(), {"s": "max"}, storage=file)
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.db"]
+
+
+class Bomb:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.mark,)
+
+
+def test_the_file_of_a_stranger_runs_no_code(tmp_path, capsys):
+    mark, whole = tmp_path / "mark", tmp_path / "run.db"
+    s = study(whole)
+    s.optimize(total, trials=3, progress=False)
+    (trial,) = s.ask()
+    trial.report(0, 1.0)
+    del s, trial
+    bomb = pickle.dumps(Bomb(mark))
+    texts = ("point", "codes", "metrics", "error", "owner", "state")
+    for table, column in [("study", "value"), ("reports", "metrics"), *(("trials", column) for column in texts)]:
+        for content in (bomb, bomb.decode("latin-1")):
+            file = tmp_path / f"{table}-{column}.db"
+            shutil.copy(whole, file)
+            with closing(sqlite3.connect(file)) as db:
+                db.execute("PRAGMA ignore_check_constraints = 1")
+                db.execute(f"UPDATE {table} SET {column} = ?", [content])
+                db.commit()
+            with contextlib.suppress(mn.StorageError, mn.StudyError):
+                study(file).optimize(total, trials=5, progress=False)
+            for command in ("show", "report", "repair"):
+                main([command, str(file)])
+            for left in tmp_path.glob(f"{table}-{column}.db*"):
+                left.unlink()
+    capsys.readouterr()
+    assert not mark.exists()
+    with contextlib.suppress(AttributeError):
+        pickle.loads(bomb)
+    assert mark.exists(), "the bomb works"
+    with closing(sqlite3.connect(whole)) as db:
+        db.execute("CREATE TRIGGER more AFTER UPDATE ON trials BEGIN DELETE FROM trials; END")
+        db.commit()
+    study(whole).optimize(total, trials=6, progress=False)
+    assert [t.state for t in study(whole).trials] == ["complete"] * 6

@@ -1,6 +1,7 @@
 """Reading pictures, and the augmentation."""
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -80,22 +81,77 @@ def test_mixed_labels_are_shares():
     torch.testing.assert_close(y.sum(1), torch.ones(4))
 
 
-def test_a_folder_of_pictures(tmp_path):
+@pytest.fixture
+def folder(tmp_path):
+    """Eight pictures to train on and four to test, each of a colour of its own."""
     pytest.importorskip("torchvision")
     from PIL import Image
 
-    for name in ("train", "val"):
+    for name, n in (("train", 4), ("val", 2)):
         for label in ("cat", "dog"):
             (tmp_path / name / label).mkdir(parents=True)
-            for i in range(2):
-                Image.new("RGB", (40, 30), (i, 0, 0)).save(tmp_path / name / label / f"{i}.png")
-    train, valid, classes = image.folder_loaders(tmp_path, image_size=16, batch_size=2, workers=0)
-    x, _ = next(iter(valid))
+            for i in range(n):
+                color = (20 * i, 100 * (label == "dog"), 200 * (name == "val"))
+                Image.new("RGB", (40, 30), color).save(tmp_path / name / label / f"{i}.png")
+    return tmp_path
+
+
+def colors(loader):
+    return {tuple(pixel.tolist()) for x, _ in loader for pixel in x.amax((2, 3)).round(decimals=3)}
+
+
+def test_a_folder_of_pictures(folder):
+    (train, valid, test), classes = image.folder_loaders(folder, image_size=16, batch_size=2, workers=0, n_valid=2)
+    x, _ = next(iter(train))
     assert x.shape == (2, 3, 16, 16)
     assert classes == ["cat", "dog"]
-    assert len(train) == 2
+    assert [len(loader.dataset) for loader in (train, valid, test)] == [6, 2, 4]
+    assert not colors(train) & colors(valid)  # neither searched on what is trained on
+    assert not colors(valid) & colors(test)  # nor tested on what is searched on
+    (_, valid, test), _ = image.folder_loaders(folder, image_size=16, workers=0)
+    assert colors(valid) == colors(test)
     with pytest.raises(mn.ModularNASError, match=r"has no folder 'train'"):
-        image.folder_loaders(tmp_path / "train")
+        image.folder_loaders(folder / "train")
+    with pytest.raises(mn.ModularNASError, match=r"n_valid is 8, but there are 8 training pictures"):
+        image.folder_loaders(folder, n_valid=8)
+    (folder / "val" / "cow").mkdir()
+    (folder / "val" / "dog" / "0.png").rename(folder / "val" / "cow" / "0.png")
+    with pytest.raises(mn.ModularNASError, match=r"the classes of train and val differ"):
+        image.folder_loaders(folder)
+
+
+def test_processes_share_a_folder(folder):
+    fake = pytest.importorskip("torch.testing._internal.distributed.fake_pg")  # a group that waits for nobody
+    torch.distributed.init_process_group("fake", store=fake.FakeStore(), rank=1, world_size=2)
+    try:
+        (train, _, test), _ = image.folder_loaders(folder, image_size=16, batch_size=2, workers=0, n_valid=2)
+        assert len(train.sampler) == 3
+        assert len(test.sampler) == 2
+        first = list(train.sampler)
+        train.sampler.set_epoch(1)
+        assert first != list(train.sampler) or set(first) != set(range(6))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_a_folder_trains_with_every_augmentation(folder):
+    settings = {"image_size": 32, "batch_size": 4, "n_valid": 2, "workers": 0, "cut": 8, "auto_augment": True}
+    task, _ = image.create(folder, smoke=True, mix=0.2, smoothing=0.1, **settings)
+    x, _ = next(iter(task.train))
+    assert (x == 0).all(1).any()  # what is cut out is the mean
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 2))
+    done = mn.train.fit(
+        net, task.train, task.valid, epochs=1, loss=task.loss, optimizer=task.optimizer, progress=False, **task.fit
+    )
+    assert len(done.history) == 1
+
+
+def test_a_missing_extra_is_said_before_anything_starts(folder, data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(mn.MissingExtraError, match=r'a folder of pictures needs torchvision: pip install "modularnas'):
+        mn.tasks.run("image", data=folder, out=folder / "out")
+    with pytest.raises(mn.MissingExtraError, match=r"AutoAugment needs torchvision"):
+        mn.tasks.run("image", data=data / "cifar10_small.npz", out=folder / "out", auto_augment=True)
 
 
 def test_the_policy_of_auto_augment(data):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 import modularnas as mn
 
@@ -36,3 +37,20 @@ def test_names_and_unknown_tasks(tmp_path):
         mn.tasks.run("music", data=tmp_path, out=tmp_path)
     with pytest.raises(mn.ModularNASError, match=r"the task 'voice' is given no data="):
         mn.tasks.run("voice", out=tmp_path)
+
+
+@pytest.mark.parametrize("search", ["kernel", "op", "block"])
+def test_the_unsearched_network_is_the_published_one(search, data):
+    settings = {"space": "resnet", "depth": 20, "search": search, "image_size": 16, "smoke": True}
+    task, _ = mn.tasks.image.create(data / "cifar10_small.npz", **settings)
+    supernet, _ = mn.spaces.create(task.space[0], **task.space[1])
+    net = mn.derive(supernet, task.unsearched(supernet))
+    kernels = {m.kernel_size for name, m in net.named_modules() if isinstance(m, torch.nn.Conv2d)}
+    assert kernels == {(3, 3), (1, 1)}
+
+
+def test_a_space_without_an_unsearched_network_says_so(data, tmp_path):
+    with pytest.raises(
+        mn.ModularNASError, match=r"the space 'nasbench201' has no network .* give the task a baseline="
+    ):
+        mn.tasks.run("image", data=data / "cifar10_small.npz", out=tmp_path, smoke=True, space="nasbench201")

@@ -431,6 +431,25 @@ COPIED = {
 }
 
 
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+
+    def forward(self, x):
+        return self.attention(x, x, x, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_fewer_heads_come_back_as_source(heads, tmp_path, proved_here):
+    x = torch.randn(2, 5, 16)
+    supernet = mn.rewrite(Attention(), [mn.rules.heads(1, 2, 4)], example=x)
+    net = mn.derive(supernet, {"attention.heads": heads}).eval()
+    mn.export(net, tmp_path, example=x)
+    assert json.loads((tmp_path / "architecture.json").read_text())["form"] == "source"
+    torch.testing.assert_close(mn.load_export(tmp_path)(x), net(x))
+
+
 @pytest.mark.parametrize("name", COPIED)
 def test_what_no_trace_can_see_is_copied(name, tmp_path, proved_here):
     net, example = COPIED[name]

@@ -2,7 +2,8 @@
 
 The stages are those of a pipeline in `out`, so a run that was cut goes on there: the supernet is trained; two searches,
 one of them random, score as many networks as the budget allows (decided once, and stored); what each found is trained
-further; the given model is trained as well; all three stand in one table.
+further; the given model is trained as well; all three stand in one table. Where latency is asked for, a table of this
+machine's layers predicts it in the searches, and the three networks are measured side by side.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from modularnas import evaluate
 from modularnas.automatic.opening import open_model
 from modularnas.automatic.wrapping import (
     COSTS,
+    LATENCY,
     Bounds,
     SeenBatches,
     bounds,
@@ -30,6 +33,7 @@ from modularnas.automatic.wrapping import (
     metric_name,
     norm_policy,
     pick_algorithm,
+    pick_sampling,
 )
 from modularnas.errors import PipelineError
 from modularnas.evaluate.candidate import Candidate
@@ -47,6 +51,8 @@ __all__ = ["Automatic", "auto"]
 _TRIALS = (16, 1000)
 #: Of what is left of the budget after the trainings, the part for the two searches.
 _SEARCH_SHARE = 0.8
+#: How often the latencies that are compared are measured.
+_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,8 @@ def auto(
             model, so that all were trained as long.
         score: `score(net) -> float | dict`, on data for validation.
         example: an input: a tensor, a tuple of arguments, or a dict of keyword arguments.
-        objectives: metric to `"max"` or `"min"`; None: accuracy and multiply-accumulates.
+        objectives: metric to `"max"` or `"min"`: what `score` gives, `params`, `macs`, `activation_bytes`, or
+            `latency_ms`, which is that of the example on its device; None: accuracy and multiply-accumulates.
         limits: metric to its largest value, or to `(low, high)`.
         budget: the wall time for everything, such as `"90s"`, `"30m"`, `"1h"`, or seconds. The trainings take what they
             take; what is left goes to the search.
@@ -119,6 +126,9 @@ def auto(
     """
     budget_s = _seconds(budget)
     goals = {"objectives": dict(objectives or {"accuracy": "max", "macs": "min"}), "limits": dict(limits or {})}
+    timed = LATENCY in {*goals["objectives"], *goals["limits"]}
+    if timed and not isinstance(example, (Tensor, tuple)):
+        raise PipelineError(f"{LATENCY} is asked for and the example is a dict; expected a tensor or a tuple of them")
     opening = open_model(model, example, rules)
     reasons = [*opening.reasons, *_reasons(opening.supernet, **goals)]
     for line in reasons:
@@ -137,10 +147,17 @@ def auto(
         ),
         "baseline": Stage(_train_given, arguments={"model": model, "supernet": supernet, **user, **given}),
     }
+    if timed:
+        stages["latency"] = Stage(_latency, arguments={"supernet": supernet, "example": example, **given})
+        stages["compare_latency"] = Stage(
+            _compare_latency,
+            {"searched": "search_searched.point", "random": "search_random.point"},
+            arguments={"supernet": supernet, "model": model, "example": example, **given},
+        )
     for name in ("searched", "random"):
         stages[f"search_{name}"] = Stage(
             _search,
-            {**trained, "trials": "schedule.trials"},
+            {**trained, "trials": "schedule.trials", **({"latency": "latency.table"} if timed else {})},
             arguments={"supernet": supernet, "how": name, "score": score, **goals},
         )
         stages[f"train_{name}"] = Stage(
@@ -155,6 +172,8 @@ def auto(
         "random": results["train_random"]["values"],
         "given": results["baseline"]["values"],
     }
+    if timed:
+        table = {name: {**values, LATENCY: results["compare_latency"][name]} for name, values in table.items()}
     card = _card(table, goals["objectives"], results, reasons)
     (folder / "card.md").write_text(card + "\n", encoding="utf-8")
     say(card)
@@ -170,7 +189,7 @@ def _train_supernet(
     supernet = copy.deepcopy(supernet)
     seen = SeenBatches()
     hook = supernet.register_forward_pre_hook(seen, with_kwargs=True)
-    supernet.train().sampling("uniform", seed=seed)
+    supernet.train().sampling(pick_sampling(supernet)[0], seed=seed)
     started_s = time.monotonic()
     train(supernet)
     train_s = time.monotonic() - started_s
@@ -200,14 +219,21 @@ def _search(
     limits: dict[str, Any],
     seed: int,
     folder: Path,
+    latency: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     supernet = copy.deepcopy(supernet)
     supernet.load_state_dict(weights)
     algorithm = create("random") if how == "random" else pick_algorithm(objectives, trials)
     study = Study(supernet.space, algorithm, objectives, bounds(limits), storage=folder / "study.db", seed=seed)
-    evaluator = _evaluator(supernet, score, metric_name(objectives), batches)
+    evaluator: Any = _evaluator(supernet, score, metric_name(objectives), batches)
+    given_costs = {}
+    if latency is not None:
+        table = evaluate.LatencyTable.from_json(json.dumps(latency))
+        evaluator = evaluate.Joined(evaluator, table)
+        if supernet.original_point is not None:
+            given_costs[LATENCY] = table.predict(supernet.original_point)
     study.optimize(evaluator, trials=trials, progress=False)
-    best = choose(study, supernet, limits)
+    best = choose(study, supernet, limits, given_costs)
     front = [{"point": dict(trial.point), "values": trial.values} for trial in study.pareto_front]
     return {"point": dict(best.point), "values": best.values, "front": front, "algorithm": str(algorithm)}
 
@@ -231,6 +257,34 @@ def _train_given(
     costs = {} if point is None else supernet.cost(point)
     train(net.train())  # twice, since what is found was trained as part of the supernet before
     return {"weights": _trained(net, train), "values": {**costs, **_score(net, score, metric)}}
+
+
+def _latency(supernet: Supernet, example: Any, weights: Any, space: str, seed: int) -> dict[str, Any]:
+    """What the layers of the supernet take on this machine."""
+    table = evaluate.LatencyTable.measure(supernet.eval(), example, _device(example), seed=seed)
+    return {"table": json.loads(table.to_json())}
+
+
+def _compare_latency(
+    supernet: Supernet,
+    model: nn.Module,
+    example: Any,
+    searched: Any,
+    random: Any,
+    weights: Any,
+    space: str,
+) -> dict[str, float]:
+    """The three networks, measured in turns so that a slow minute harms none alone; the least of each."""
+    nets = {"searched": derive(supernet, searched), "random": derive(supernet, random), "given": copy.deepcopy(model)}
+    rounds = [
+        {name: evaluate.measure_latency(net, example, device=_device(example)).median_ms for name, net in nets.items()}
+        for _ in range(_ROUNDS)
+    ]
+    return {name: min(measured[name] for measured in rounds) for name in nets}
+
+
+def _device(example: Any) -> torch.device:
+    return next((leaf.device for leaf in tree_leaves(example) if isinstance(leaf, Tensor)), torch.device("cpu"))
 
 
 def _trained(net: nn.Module, train: Any) -> dict[str, Tensor]:
@@ -264,20 +318,26 @@ def _seconds(budget: str | float) -> float:
 
 def _reasons(supernet: Supernet, objectives: Mapping[str, str], limits: Bounds) -> list[str]:
     """What is chosen besides the rules, and why."""
+    known = [*COSTS, LATENCY, *objectives]
     for name in limits:
-        if name not in COSTS and name not in objectives:
-            raise PipelineError(f"limits names '{name}'{near(name, [*COSTS, *objectives])}")
+        if name not in known:
+            raise PipelineError(f"limits names '{name}'{near(name, known)}")
     goals = ", ".join(f"{direction} {name}" for name, direction in objectives.items())
     several = len(objectives) > 1
     lines = [
         f"space: {supernet.space}",
-        "supernet training: uniform single paths, one in each step of your training, which stays as it is",
+        f"supernet training: your own, as it is; each step takes a network, {pick_sampling(supernet)[1]}",
         "batch norms: measured anew for every network, on the first batches that your training used"
         if norm_policy(supernet, [0]) == "recalibrate"
         else "batch norms: there are none",
         f"search: {'NSGA-II, for several objectives' if several else 'regularized evolution, for one objective'} "
         f"({goals}); random search beside it, as long",
     ]
+    if LATENCY in {*objectives, *limits}:
+        lines.append(
+            f"{LATENCY}: predicted from a table of the layers' times on this machine, corrected by whole networks, "
+            "since measuring every candidate would take most of the budget; the networks in the result are measured"
+        )
     if limits:
         lines.append(f"limits: {json.dumps(dict(limits))}; random networks are drawn within those on costs")
     return lines

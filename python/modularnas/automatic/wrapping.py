@@ -28,6 +28,7 @@ __all__ = [
     "metric_name",
     "norm_policy",
     "pick_algorithm",
+    "pick_sampling",
     "searchable",
     "seen_batches",
 ]
@@ -36,6 +37,10 @@ Bounds = Mapping[str, Any]
 
 #: What supernets know without measuring.
 COSTS = ("params", "macs", "activation_bytes")
+#: What is measured on the machine at hand.
+LATENCY = "latency_ms"
+#: What varies where small networks are parts of large ones.
+_ELASTIC = ("width", "expansion", "depth")
 
 
 class SeenBatches:
@@ -62,8 +67,9 @@ def searchable(
 ) -> Supernet:
     """Makes a model a supernet that the training script at hand trains: the first of two lines.
 
-    Put it after the line that makes the model, before torch optimizers are made. In train mode every forward draws
-    another architecture by itself. The second line is `mn.conclude`, after the training.
+    Put it after the line that makes the model, before torch optimizers are made. In train mode every forward takes
+    another architecture by itself, by the sandwich rule or at random, which is said. The second line is `mn.conclude`,
+    after the training.
 
     Args:
         model: any module; it is not changed.
@@ -88,12 +94,13 @@ def searchable(
     supernet = opening.supernet
     for line in opening.reasons:
         say(f"modularnas: {line}")
-    say(f"modularnas: {supernet.space}; every training step draws one of them")
+    policy, why = pick_sampling(supernet)
+    say(f"modularnas: {supernet.space}; every training step takes one of them, {why}")
     _show_signature(supernet)
     supernet.__dict__["_example"] = example
     supernet.__dict__["_seen"] = seen = SeenBatches()
     supernet.register_forward_pre_hook(seen, with_kwargs=True)
-    return supernet.sampling("uniform", seed=seed)
+    return supernet.sampling(policy, seed=seed)
 
 
 def conclude(
@@ -194,9 +201,26 @@ def norm_policy(net: nn.Module, batches: Any) -> str:
     return "recalibrate" if normed and batches else "none"
 
 
+def pick_sampling(supernet: Supernet) -> tuple[str, str]:
+    """How paths are drawn in training, and why: a policy of `supernet.sampling`, and a reason.
+
+    Where small networks are parts of large ones, random paths seldom train the ends of the range, from which all others
+    take their weights (BigNAS, arXiv 2003.11142, section 3.1); operators side by side share nothing, so none has ends.
+    """
+    kinds = [row.text.partition(":")[0] for row in supernet.report().rows if row.state == "searchable"]
+    n_elastic = sum(kind in _ELASTIC for kind in kinds)
+    if not n_elastic:
+        return "uniform", "at random, each value of a decision as often: no width or depth varies"
+    low, high = (supernet.cost(point)["macs"] / 1e6 for point in supernet.space.extremes("macs"))
+    return "sandwich", (
+        f"by the sandwich rule (the largest, two at random, the smallest in turn): {n_elastic} widths and depths cut "
+        f"networks of {low:.3g} to {high:.3g} million multiply-accumulates out of one set of weights"
+    )
+
+
 def metric_name(objectives: Mapping[str, str]) -> str:
     """What a score that is a number is: the first objective that is no cost."""
-    return next((name for name in objectives if name not in COSTS), "accuracy")
+    return next((name for name in objectives if name not in (*COSTS, LATENCY)), "accuracy")
 
 
 def pick_algorithm(objectives: Mapping[str, str], trials: int) -> Any:
@@ -215,8 +239,16 @@ def bounds(limits: Bounds | None) -> dict[str, tuple[float | None, float | None]
     }
 
 
-def choose(study: Study, supernet: Supernet, limits: Bounds | None) -> Any:
+def choose(
+    study: Study, supernet: Supernet, limits: Bounds | None, given_costs: Mapping[str, float] | None = None
+) -> Any:
     """The best trial by the first objective; where other objectives are costs without limits, no costlier than given.
+
+    Args:
+        study: done.
+        supernet: it knows the costs of the given architecture.
+        limits: as in `conclude`.
+        given_costs: further costs of the given architecture.
 
     Raises:
         StudyError: if no trial keeps the limits.
@@ -226,7 +258,7 @@ def choose(study: Study, supernet: Supernet, limits: Bounds | None) -> Any:
     if not kept:
         raise StudyError(f"none of {len(study.trials)} networks keeps the limits {dict(limits or {})}; widen them")
     given = supernet.original_point
-    costs = {} if given is None else supernet.cost(given)
+    costs = {**({} if given is None else supernet.cost(given)), **(given_costs or {})}
     own = {name: (None, costs[name]) for name in study.objectives if name in costs and name not in (limits or {})}
     affordable = [trial for trial in kept if _inside(trial.values, own)]
     metric, direction = next(iter(study.objectives.items()))

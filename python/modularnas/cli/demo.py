@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
-from modularnas.cli.arguments import add_command
+from modularnas.cli.arguments import add_command, print_json
 from modularnas.errors import ModularNASError
 
 
@@ -29,6 +30,7 @@ def add(commands: Any) -> None:
     command.add_argument("--image-size", type=int, default=32, help="CIFAR-10 pictures are resized to it (default: 32)")
     command.add_argument("--n-train", type=int, help="how many CIFAR-10 pictures to train on (default: all)")
     command.add_argument("--smoke", action="store_true", help="as little of everything as runs through")
+    command.add_argument("--json", action="store_true", help="print the table for programs, all else to stderr")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -54,4 +56,7 @@ def run(options: argparse.Namespace) -> None:
         plan = replace(plan, trials=options.trials)
     if plan.epochs < 1 or plan.trials < 1:
         raise ModularNASError(f"--epochs is {plan.epochs} and --trials is {plan.trials}; expected 1 or more of each")
-    demo.run(pictures, options.out, device=options.device, plan=plan, seed=options.seed)
+    say = (lambda line: print(line, file=sys.stderr, flush=True)) if options.json else print
+    table = demo.run(pictures, options.out, device=options.device, plan=plan, seed=options.seed, say=say)
+    if options.json:
+        print_json(table)

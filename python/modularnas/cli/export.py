@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +38,11 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Does it."""
-    folder = Path(options.run)
-    results = {
-        path.parent.name: stored
-        for path in sorted((folder / "stages").glob("*/result.json"), key=lambda path: path.stat().st_mtime)
-        if (stored := read_result(path.parent)) is not None
-    }
-    if not results:
-        raise PipelineError(f"'{folder}' is no run folder with results; expected one written by `modularnas run`")
+    results = _Results(Path(options.run))
     if options.front is not None:
-        net, example = _from_front(results, options.front)
+        net, example = results.from_front(options.front)
     else:
-        network = _last(results, "network")
-        weights = results.get(options.stage) if options.stage else _last(results, "weights")
-        if weights is None or "weights" not in weights.outputs:
-            known = [name for name, stored in results.items() if "weights" in stored.outputs]
-            raise PipelineError(f"stage '{options.stage}' has no weights{near(str(options.stage), known)}")
-        net, example = load_network(network.value(("network",)), weights.value(("weights",)))
+        net, example = results.trained(options.stage)
     written = export(net.eval(), options.out, example=example)
     if options.json:
         print_json({"path": str(written)})
@@ -61,25 +50,46 @@ def run(options: argparse.Namespace) -> None:
         print(f"exported to {written}")
 
 
-def _from_front(results: dict[str, Stored], n: int) -> Any:
-    front = _last(results, "front").value(("front",))
-    if not 0 <= n < len(front):
-        raise PipelineError(f"--front is {n}; the front has {len(front)} networks, from 0")
-    constructed = _last(results, "supernet")
-    trained = next(
-        (
-            s
-            for s in reversed(results.values())
-            if "weights" in s.outputs and "network" not in s.outputs and "accuracy" not in s.outputs
-        ),
-        constructed,
-    )
-    supernet, example = load_supernet(constructed.value(("supernet",)), trained.value(("weights",)))
-    return derive(supernet, front[n]["point"]), example
+class _Results:
+    """The results of a run, and from which stages each took its inputs; the last in the file comes last."""
 
+    def __init__(self, folder: Path) -> None:
+        record = folder / "pipeline.json"
+        described = json.loads(record.read_text(encoding="utf-8"))["stages"] if record.is_file() else {}
+        self.inputs = {name: stage["inputs"] for name, stage in described.items()}
+        stored = {name: read_result(folder / "stages" / name) for name in described}
+        self.done: dict[str, Stored] = {name: result for name, result in stored.items() if result is not None}
+        if not self.done:
+            raise PipelineError(f"'{folder}' is no run folder with results; expected one written by `modularnas run`")
 
-def _last(results: dict[str, Stored], output: str) -> Stored:
-    for stored in reversed(results.values()):
-        if output in stored.outputs:
-            return stored
-    raise PipelineError(f"the run has no stage with the output '{output}' yet")
+    def trained(self, stage: str | None) -> Any:
+        """A network with the weights of a stage; None: of the last that has some."""
+        known = [name for name, stored in self.done.items() if "weights" in stored.outputs and self._has_network(name)]
+        if stage is None and not known:
+            raise PipelineError("the run has no stage with the weights of a network yet")
+        if stage is not None and stage not in known:
+            raise PipelineError(f"stage '{stage}' has no weights of a network{near(stage, known)}")
+        chosen = stage or known[-1]
+        return load_network(self._value(chosen, "network"), self.done[chosen].value(("weights",)))
+
+    def from_front(self, n: int) -> Any:
+        """The n-th network of the front of the last search, with the weights that it searched with."""
+        searches = [name for name, stored in self.done.items() if "front" in stored.outputs]
+        if not searches:
+            raise PipelineError("the run has no stage with the output 'front' yet")
+        front = self.done[searches[-1]].value(("front",))
+        if not 0 <= n < len(front):
+            raise PipelineError(f"--front is {n}; the front has {len(front)} networks, from 0")
+        supernet, weights = (self._value(searches[-1], argument) for argument in ("supernet", "weights"))
+        net, example = load_supernet(supernet, weights)
+        return derive(net, front[n]["point"]), example
+
+    def _has_network(self, name: str) -> bool:
+        return "network" in self.done[name].outputs or "network" in self.inputs[name]
+
+    def _value(self, name: str, what: str) -> Any:
+        """An output of a stage, or what it was given under that name."""
+        if what in self.done[name].outputs:
+            return self.done[name].value((what,))
+        source, *path = self.inputs[name][what].split(".")
+        return self.done[source].value(tuple(path))

@@ -6,11 +6,13 @@ import argparse
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from modularnas import _core, evaluate
 from modularnas.cli.arguments import add_command
-from modularnas.cli.show import read_run, read_study
-from modularnas.errors import StorageError
+from modularnas.cli.show import damage_named, read_run, read_study
+from modularnas.errors import EvaluationError, StorageError
 from modularnas.pareto import pareto_front
 
 _ROWS = 20
@@ -56,6 +58,11 @@ def run(options: argparse.Namespace) -> None:
 def study_facts(file: Path) -> dict[str, Any]:
     """The settings, counts, front and incumbents of a study's file."""
     study, trials = read_study(file)
+    with damage_named(file):
+        return _facts(study, trials)
+
+
+def _facts(study: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]:
     objectives = {row["metric"]: row["direction"] for row in json.loads(study["objectives"])}
     done = [t for t in trials if t["state"] == "complete" and all(t["values"].get(m) is not None for m in objectives)]
     constraints = {row["metric"]: (row["low"], row["high"]) for row in json.loads(study["constraints"])}
@@ -82,7 +89,28 @@ def study_facts(file: Path) -> dict[str, Any]:
         "front": front,
         "incumbents": incumbents,
         "errors": sorted({t["error"] for t in trials if t["error"]})[:5],
+        "card": _card(study, trials, objectives, constraints),
     }
+
+
+def _card(
+    study: dict[str, Any], trials: list[dict[str, Any]], objectives: dict[str, str], constraints: dict[str, Any]
+) -> str | None:
+    """What `study.card()` says of the trials in the file, which is not opened as a study: that may be running."""
+    space = _core.SearchSpace.from_json(study["space"])
+    record = SimpleNamespace(
+        algorithm=study["algorithm"],
+        objectives=objectives,
+        constraints=constraints,
+        trials=[
+            SimpleNamespace(**{**trial, "point": space.point(trial["point"]), "fidelity": trial["fidelity"] or 1.0})
+            for trial in trials
+        ],
+    )
+    try:
+        return str(evaluate.make_card(record))
+    except EvaluationError:  # no trial is complete
+        return None
 
 
 def _inside(value: float | None, bounds: tuple[float | None, float | None]) -> bool:
@@ -104,7 +132,8 @@ def _run_lines(folder: Path) -> list[str]:
     for name, stage in found["stages"].items():
         values = ", ".join(f"{key} {value:g}" for key, value in stage.get("values", {}).items())
         lines.append(f"| {name} | {stage['state']} | {stage.get('wall_s', '')} | {values or stage.get('error', '')} |")
-    return [*lines, ""]
+    card = folder / "card.md"  # of `mn.auto`
+    return [*lines, "", *([card.read_text(encoding="utf-8")] if card.is_file() else [])]
 
 
 def _study_lines(file: str, found: dict[str, Any]) -> list[str]:
@@ -126,5 +155,7 @@ def _study_lines(file: str, found: dict[str, Any]) -> list[str]:
         lines.append(f"| {trial['number']} | {values} | `{json.dumps(trial['point'])}` |")
     steps = ", ".join(f"{step['value']:.6g} (trial {step['number']})" for step in found["incumbents"])
     lines += ["", f"Best {metrics[0]} over time: {steps}.", ""]
+    if found["card"] is not None:
+        lines += ["Result card:", "", *(f"    {line}" for line in found["card"].splitlines()), ""]
     lines += [f"Failed: {error}" for error in found["errors"]]
     return lines

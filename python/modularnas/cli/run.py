@@ -32,7 +32,14 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="another value of one of its settings"
     )
-    command.add_argument("--smoke", action="store_true", help="its smoke settings: as little as runs through")
+    size = command.add_mutually_exclusive_group()
+    for name, what in (
+        ("smoke", "as little as runs through"),
+        ("small", "minutes on a laptop, accuracies mean something"),
+    ):
+        size.add_argument(
+            f"--{name}", action="store_const", dest="size", const=name, help=f"its {name} settings: {what}"
+        )
     command.add_argument("--seed", type=int, help="instead of the file's")
     command.add_argument("--workers", type=int, default=1, help="stages at once, where they can (default: %(default)s)")
     command.add_argument(
@@ -56,11 +63,15 @@ def run(options: argparse.Namespace) -> None:
         return
     if options.pipeline is None:
         raise PipelineError("run is given no pipeline; give a YAML file, or a name of `modularnas run --list`")
-    pipeline, seed = read_pipeline(options.pipeline, settings=dict(map(setting, options.set)), smoke=options.smoke)
+    pipeline, seed = read_pipeline(options.pipeline, settings=dict(map(setting, options.set)), size=options.size)
     seed = seed if options.seed is None else options.seed
     out = Path(options.out or Path("runs", pipeline.name))
     if options.svg:
         Path(options.svg).write_text(pipeline.svg(out) + "\n", encoding="utf-8")
+        return
+    if options.dry_run and options.json:
+        states = pipeline.states(out, seed=seed)
+        print_json({name: {"state": state, "call": pipeline.stages[name].call()} for name, state in states.items()})
         return
     if options.dry_run:
         print(pipeline.plan(out, seed=seed))

@@ -6,7 +6,7 @@ import argparse
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from modularnas.errors import StorageError
 from modularnas.pipeline.metrics import read_metrics
 from modularnas.pipeline.result import read_result
 
-__all__ = ["numbers", "read_run", "read_study"]
+__all__ = ["damage_named", "numbers", "read_run", "read_study"]
+
+_STUDY = ("space", "objectives", "constraints", "algorithm", "settings", "seed")
 
 
 def add(commands: Any) -> None:
@@ -63,23 +65,46 @@ def read_study(file: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A study's settings and trials, read beside a process that may be writing."""
     if not Path(file).is_file():
         raise StorageError(f"'{file}' does not exist; expected the storage file of a study")
+    uri = f"{Path(file).resolve().as_uri()}?mode=ro"
     try:
-        with closing(sqlite3.connect(f"{Path(file).resolve().as_uri()}?mode=ro", uri=True)) as db:
+        with damage_named(file), closing(sqlite3.connect(uri, uri=True)) as db:
             study = dict(db.execute("SELECT key, value FROM study"))
-            rows = db.execute("SELECT number, state, point, metrics, error FROM trials ORDER BY number").fetchall()
+            missing = [key for key in _STUDY if not isinstance(study.get(key), str)]
+            if missing:
+                raise ValueError(f"the study's {missing[0]} is missing")
+            rows = db.execute("SELECT number, state, point, metrics, error, fidelity FROM trials ORDER BY number")
+            return study, [_trial(*row) for row in rows]
     except sqlite3.DatabaseError as error:
         raise StorageError(f"'{file}' is no study: {error}") from error
-    trials = [
-        {
-            "number": number,
-            "state": state,
-            "point": json.loads(point),
-            "values": json.loads(metrics) if metrics else {},
-            "error": reason,
-        }
-        for number, state, point, metrics, reason in rows
-    ]
-    return study, trials
+
+
+def _trial(
+    number: int, state: str, point: str, metrics: str | None, error: str | None, fidelity: float | None
+) -> dict[str, Any]:
+    if not isinstance(state, str) or not isinstance(error, str | None):
+        raise TypeError(f"the state or the error of trial {number} is no text")
+    # JSON has no word for infinity; a text stands for it in the file.
+    values = {name: None if value is None else float(value) for name, value in json.loads(metrics or "{}").items()}
+    return {
+        "number": int(number),
+        "state": state,
+        "point": dict(json.loads(point)),
+        "values": values,
+        "error": error,
+        "fidelity": None if fidelity is None else float(fidelity),
+    }
+
+
+@contextmanager
+def damage_named(file: str | Path) -> Iterator[None]:
+    """Says of what cannot be read that it is the file that is damaged."""
+    try:
+        yield
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"'{file}' is damaged: {type(error).__name__}: {error}; keep what is readable by "
+            f'"modularnas repair {file}"'
+        ) from error
 
 
 def _runs(path: Path) -> Iterator[Path]:

@@ -8,6 +8,7 @@ arXiv 1904.00420, section 3.4). The policy is the user's and never silent.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map_only
 
 from modularnas.errors import EvaluationError
+from modularnas.evaluate.prefixes import Prefixes
 
 __all__ = ["POLICIES", "recalibrate", "use_batch_statistics"]
 
@@ -26,7 +28,13 @@ def _norms(net: nn.Module) -> list[_BatchNorm]:
     return [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
 
 
-def recalibrate(net: nn.Module | Sequence[nn.Module], batches: Iterable[Any], n_batches: int | None = None) -> int:
+def recalibrate(
+    net: nn.Module | Sequence[nn.Module],
+    batches: Iterable[Any],
+    n_batches: int | None = None,
+    *,
+    prefix_bytes: int = 0,
+) -> int:
     """Replaces the running statistics of every batch norm by their average over batches; returns how many were seen.
 
     Only batch norms run in train mode meanwhile, and no gradients are recorded.
@@ -36,6 +44,8 @@ def recalibrate(net: nn.Module | Sequence[nn.Module], batches: Iterable[Any], n_
             these are loaded and augmented once for all.
         batches: inputs, or (input, target) pairs as a data loader gives them.
         n_batches: how many to use at most; None: all.
+        prefix_bytes: memory for what networks with the same weights have in common at their front, which is then
+            computed once a batch; 0: each is computed whole. The statistics are the same.
 
     Raises:
         EvaluationError: if there is no batch.
@@ -57,9 +67,11 @@ def recalibrate(net: nn.Module | Sequence[nn.Module], batches: Iterable[Any], n_
             for batch in batches:
                 if n_batches is not None and seen >= n_batches:
                     break
+                prefixes = Prefixes(prefix_bytes, calibrating=True)
                 for net, device in zip(nets, devices, strict=True):
                     args, kwargs = _inputs(batch, device)
-                    net(*args, **kwargs)
+                    with prefixes.of(net) if prefix_bytes else nullcontext():
+                        net(*args, **kwargs)
                 seen += 1
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):

@@ -3,6 +3,10 @@
 The trained network of every trial is kept, and a child is built from that of its `parent`: morphisms (Elsken, Metzen
 and Hutter 2017, arXiv 1711.04528), or any other inheritance that the given `build` does. What an algorithm proposes
 without a parent, or whose parent is not kept, is built from nothing.
+
+`Standalone(..., inherit=)` is for candidates that a point alone defines: it builds the child first, then puts into it
+what fits of the parent's weights, with fidelities, checkpoints and pruning. Here `build` gets the parent's network and
+makes the child of it, since what a morphism widens must compute the same before and after.
 """
 
 from __future__ import annotations

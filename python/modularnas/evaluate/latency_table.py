@@ -40,9 +40,11 @@ _FORMAT = 1
 #: The attribute by which a layer of a derived network says which one of the supernet's it is.
 _TAG = "_latency_layer"
 _RIDGE = 1e-3
-_PENALTIES = (0.01, 0.1, 1.0, 10.0)
+_PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
+#: Over how many decisions entries stay alike.
+_REACH = 3.0
 _ROUNDS = 8
-_ROUNDS_OF_TIMING = 3
+_ROUNDS_OF_TIMING = 9
 _LEAST_MS = 1e-6
 _OUTLIER = 4.0
 
@@ -116,7 +118,7 @@ class LatencyTable:
             x: the input, or a tuple of inputs; its batch size counts.
             device: where to run.
             space: the space; None: the supernet's.
-            repeats: timed runs of each layer and network.
+            repeats: timed runs of each layer and network, at least; those of networks are taken in turns.
             warmup: runs before them.
             n_threads: CPU threads of torch meanwhile; None: as they are.
             clock: `"wall"` or `"cpu"`, see `measure_latency`.
@@ -153,10 +155,10 @@ class LatencyTable:
             for decisions, entry in sums.items():
                 tables.setdefault(decisions, {})[tuple(codes[d] for d in decisions)] = entry
         share = -(-repeats // _ROUNDS_OF_TIMING)
-        settings: Any = {"repeats": share, "warmup": warmup, "n_threads": n_threads, "clock": clock}
+        settings: Any = {"repeats": share, "warmup": min(warmup, 1), "n_threads": n_threads, "clock": clock}
         measured = list(dict.fromkeys(space.samples(4 * n_networks, seed=seed + 2)))[:n_networks]
         nets = [build(point) for point in measured]
-        latencies = _least_disturbed(lambda net: measure_latency(net, x, device=device, **settings).median_ms, nets)
+        latencies = _in_turns(lambda net: measure_latency(net, x, device=device, **settings).median_ms, nets)
         return cls(space, list(tables.items()), space.indices(measured), latencies, str(where))
 
     @classmethod
@@ -181,14 +183,31 @@ class LatencyTable:
             >>> abs(table.predict({"a": 3, "b": 5, "c": 7, "d": 3}) - 2.8) < 0.05
             True
         """
-        known = np.asarray(latencies_ms, np.float64)
-        if known.shape != (len(points),) or len(known) < 2 or not (np.isfinite(known) & (known > 0)).all():
-            good = int((np.isfinite(known) & (known > 0)).sum())
-            raise EvaluationError(
-                f"LatencyTable.fit is given {len(points)} points and latencies of shape {known.shape}, {good} of them "
-                "finite and above 0; expected such a latency for each of two points or more"
-            )
+        known = _checked(points, latencies_ms, "LatencyTable.fit")
         return cls(space, [], space.indices(list(points)), known, device)
+
+    def corrected(self, points: Sequence[Any], latencies_ms: ArrayLike) -> LatencyTable:
+        """The same entries, corrected by other whole networks: a machine that is slower today, or runs hotter.
+
+        Args:
+            points: points whose networks were measured.
+            latencies_ms: the latency of each, above 0; of `measure_latency`, in turns if they are to be comparable.
+
+        Raises:
+            EvaluationError: as `fit`.
+
+        Example:
+            >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
+            >>> x = torch.randn(1, 3, 8, 8)
+            >>> supernet = mn.rewrite(net, [mn.rules.kernel_size(3, 5), mn.rules.width(0.5, 1.0)], example=x)
+            >>> table = mn.evaluate.LatencyTable.measure(supernet, x, repeats=3, n_networks=8)
+            >>> points = supernet.space.samples(8, seed=0)
+            >>> slower = table.corrected(points, 2 * table.predict(points))
+            >>> 1.5 < slower.predict(points[0]) / table.predict(points[0]) < 2.5
+            True
+        """
+        known = _checked(points, latencies_ms, "LatencyTable.corrected")
+        return LatencyTable(self.space, self._tables, self.space.indices(list(points)), known, self.device)
 
     def predict(self, points: Any, *, std: bool = False) -> Any:
         """The latency in milliseconds of a point (a float) or of points (an array).
@@ -243,12 +262,16 @@ class LatencyTable:
             tables = []
             for table in read["tables"]:
                 n = len(table["decisions"])
-                entries = {tuple(row[:n]): (row[n], row[n + 1]) for row in table["entries"]}
-                tables.append((table["decisions"], entries))
+                rows = {tuple(row[:n]): (row[n], row[n + 1]) for row in table["entries"]}
+                tables.append((table["decisions"], rows))
             space = _core.SearchSpace.from_json(json.dumps(read["space"]))
             indices = np.array(read["indices"], np.int32)
-            return cls(space, tables, indices, np.array(read["latencies_ms"]), read["device"])
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            latencies_ms = np.array(read["latencies_ms"], np.float64)
+            entries = np.array([entry for _, rows in tables for entry in rows.values()], np.float64)
+            if not (np.all((latencies_ms > 1e-9) & (latencies_ms < 1e9)) and np.all(np.abs(entries) < 1e9)):
+                raise ValueError("a latency that is not between 1e-9 and 1e9 ms")
+            return cls(space, tables, indices, latencies_ms, read["device"])
+        except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
             raise EvaluationError(f"this is no latency table of LatencyTable.to_json ({error!r})") from error
 
     def _corrected_sum(self, points: Sequence[Any]) -> Callable[[Sequence[Any]], _Floats]:
@@ -283,13 +306,35 @@ class LatencyTable:
         return lambda asked: np.maximum(back(self._design(asked) @ weights), least)
 
     def _design(self, points: Sequence[Any]) -> _Floats:
-        """A constant, what decisions with the same choices share, and the encoding."""
+        """A constant, what decisions with the same choices share, and the encoding.
+
+        The encoding is turned so that shrinking it keeps the entries of decisions with the same choices alike that
+        follow one another: layers of one stage (a Gaussian process over their places with an exponential kernel).
+        """
         rows = self.space.encode(list(points))
-        alike: dict[Any, Any] = {}
+        alike: dict[Any, list[_Floats]] = {}
         for decision, (start, stop, _) in zip(self.space.decisions, _core.encoded_columns(self.space), strict=True):
             kind = (decision.kind, decision.choices, decision.low, decision.high)
-            alike[kind] = alike.get(kind, 0) + rows[:, start:stop]
-        return np.concatenate([np.ones((len(rows), 1)), *alike.values(), rows], 1)
+            alike.setdefault(kind, []).append(rows[:, start:stop])
+        shared = [np.sum(parts, 0) for parts in alike.values()]
+        own = []
+        for parts in alike.values():
+            places = np.arange(len(parts))
+            kernel = np.exp(-np.abs(places[:, None] - places) / _REACH)
+            turned = np.einsum("dnc,de->nec", np.stack(parts), np.linalg.cholesky(kernel))
+            own.append(turned.reshape(len(rows), -1))
+        return np.concatenate([np.ones((len(rows), 1)), *shared, *own], 1)
+
+
+def _checked(points: Sequence[Any], latencies_ms: ArrayLike, user: str) -> _Floats:
+    known = np.asarray(latencies_ms, np.float64)
+    good = int((np.isfinite(known) & (known > 0)).sum())
+    if known.shape != (len(points),) or len(known) < 2 or good < len(known):
+        raise EvaluationError(
+            f"{user} is given {len(points)} points and latencies of shape {known.shape}, {good} of them finite and "
+            "above 0; expected such a latency for each of two points or more"
+        )
+    return known
 
 
 def _robust_ridge(x: _Floats, y: _Floats, penalty: _Floats) -> tuple[_Floats, _Floats]:
@@ -433,7 +478,7 @@ def _leaves(net: nn.Module) -> list[tuple[str, nn.Module]]:
     ]
 
 
-def _least_disturbed(measure: Callable[[Any], float], things: Sequence[Any]) -> _Floats:
-    """Measures things in turns, round after round, and keeps the least of each: a slow minute harms no thing alone."""
+def _in_turns(measure: Callable[[Any], float], things: Sequence[Any]) -> _Floats:
+    """Measures things in turns, round after round, and keeps the median of each: a slow minute harms no thing alone."""
     rounds = np.array([[measure(thing) for thing in things] for _ in range(_ROUNDS_OF_TIMING)])
-    return np.asarray(rounds.min(0))
+    return np.asarray(np.median(rounds, 0))

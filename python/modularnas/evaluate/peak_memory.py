@@ -70,7 +70,9 @@ def count_peak_memory(net: nn.Module, x: Any, *, training: bool = False) -> int:
         True
     """
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
-        own = copy.deepcopy(net).train(training)
+        # Copied with fakes in place of its tensors; a storage cannot be copied here.
+        tensors = {id(tensor): fake.from_tensor(tensor) for tensor in [*net.parameters(), *net.buffers()]}
+        own = copy.deepcopy(net, tensors).train(training)
         inputs = tree_map_only(Tensor, fake.from_tensor, x if isinstance(x, tuple) else (x,))
         with _Live() as live:
             for tensor in [*own.parameters(), *own.buffers(), *tree_leaves(inputs)]:

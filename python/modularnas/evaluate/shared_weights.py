@@ -3,18 +3,20 @@
 The one-shot method (Bender et al. 2018; Guo et al. 2019, SPOS, arXiv 1904.00420): no candidate is trained. Each one
 is derived with views of the supernet's weights, so the score sees a plain module and nothing of the supernet is
 touched. Scores are remembered by architecture: weights that do not change cannot score differently. `forget()` after
-more training.
+more training. What candidates have in common at their front can be computed once (`prefix_bytes`; `prefixes.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 from torch import nn
 
 from modularnas.errors import EvaluationError
 from modularnas.evaluate.batch_norm import POLICIES, recalibrate, use_batch_statistics
+from modularnas.evaluate.prefixes import Prefixes
 from modularnas.evaluate.randomness import isolated
 from modularnas.evaluate.values import values_of
 
@@ -46,6 +48,10 @@ class SharedWeights:
         n_calibration: how many of them to use; None: all.
         n_together: how many candidates are recalibrated in one pass over the calibration, of those that a study hands
             over at once (`study.optimize(..., batch=8)`).
+        prefix_bytes: memory for the outputs of layers that candidates evaluated at once have in common at their front,
+            such as `2**30`: these layers are computed once, and the metrics are the same. It serves scores that only
+            look at outputs, under `torch.no_grad()`: what a `score` measures besides, like time, is not that of the
+            candidate alone. 0: every candidate is computed whole.
         costs: whether to add the exact `params`, `macs` and `activation_bytes` to the metrics.
         canonical: `canonical(point)`: what points of the same architecture have in common, where a space has several
             for one (isomorphic cells); only the first of them is scored. None: the point itself.
@@ -75,6 +81,7 @@ class SharedWeights:
         calibration: Iterable[Any] | None = None,
         n_calibration: int | None = None,
         n_together: int = 8,
+        prefix_bytes: int = 0,
         costs: bool = True,
         canonical: Callable[[Any], Hashable] | None = None,
     ) -> None:
@@ -91,6 +98,10 @@ class SharedWeights:
                 'batch_norm="recalibrate" needs calibration=, a loader of some training batches; '
                 'or choose batch_norm="batch" or "none"'
             )
+        if n_together < 1 or prefix_bytes < 0:
+            raise EvaluationError(
+                f"n_together is {n_together} and prefix_bytes {prefix_bytes}; expected 1 or more, and 0 or more"
+            )
         self.supernet = supernet
         self.score = score
         self.metric = metric
@@ -100,6 +111,7 @@ class SharedWeights:
         self.calibration = list(calibration or ()) if once else calibration
         self.n_calibration = n_calibration
         self.n_together = n_together
+        self.prefix_bytes = prefix_bytes
         self.costs = costs
         self.canonical = canonical or (lambda point: point)
         self._known: dict[Hashable, Any] = {}
@@ -116,23 +128,28 @@ class SharedWeights:
             if architecture not in self._known:
                 new.setdefault(architecture, trial)
         waiting = list(new.items())
+        if self.prefix_bytes and waiting:  # in the order of a prefix tree
+            codes = self.supernet.space.indices([trial.point for _, trial in waiting]).tolist()
+            waiting = [one for _, one in sorted(zip(codes, waiting, strict=True), key=lambda pair: pair[0])]
+        prefixes = Prefixes(self.prefix_bytes)
         for start in range(0, len(waiting), self.n_together):
-            self._measure(waiting[start : start + self.n_together])
+            self._measure(waiting[start : start + self.n_together], prefixes)
         found = (self._known[architecture] for architecture in architectures)
         return [dict(known) if isinstance(known, dict) else known for known in found]
 
-    def _measure(self, waiting: Sequence[tuple[Hashable, Any]]) -> None:
+    def _measure(self, waiting: Sequence[tuple[Hashable, Any]], prefixes: Prefixes) -> None:
         nets = [self.supernet.derive(trial.point, share=True) for _, trial in waiting]
         with isolated(0):  # the same random numbers for every candidate (augmentation, shuffling)
             if self.batch_norm == "recalibrate":
                 try:
-                    recalibrate(nets, self.calibration or (), self.n_calibration)
+                    batches = self.calibration or ()
+                    recalibrate(nets, batches, self.n_calibration, prefix_bytes=self.prefix_bytes)
                 except EvaluationError as error:
                     raise EvaluationError(f"trial {waiting[0][1].number}: {error}") from error
         for (architecture, trial), net in zip(waiting, nets, strict=True):
             if self.batch_norm == "batch":
                 use_batch_statistics(net)
-            with isolated(0):
+            with isolated(0), prefixes.of(net) if self.prefix_bytes else nullcontext():
                 values = values_of(self.score(net.eval()), trial, self.metric)
             if self.costs and isinstance(values, dict):
                 values = {**self.supernet.cost(trial.point), **values}

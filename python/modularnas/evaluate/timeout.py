@@ -21,7 +21,9 @@ class Timeout:
     """Around another evaluator: a trial that takes longer fails, and the study goes on.
 
     The evaluation is interrupted between two instructions of Python, in any thread and on any system: a single call
-    into native code that never returns is not.
+    into native code that never returns is not. This limits one evaluator, such as the measured part of a `Joined`;
+    `study.optimize(trial_timeout_s=)` limits the whole trial, and with `processes=True` ends a worker that hangs in
+    native code.
 
     Args:
         evaluator: the evaluator; it gets one trial at a time.

@@ -3,7 +3,8 @@
     name: mine
     seed: 0
     settings: {epochs: 10}            # named values, `${epochs}` below; `--set epochs=3` changes them
-    smoke: {epochs: 1}                # other values for a run of minutes, `--smoke`
+    smoke: {epochs: 1}                # other values for a run of seconds, `--smoke`
+    small: {epochs: 3}                # and for one of minutes, `--small`
     stages:
       train:                          # without `run`, the name of a ready stage
         epochs: ${epochs}             # an argument of the stage's function
@@ -24,7 +25,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,15 @@ from modularnas.pipeline.pipeline import Pipeline
 from modularnas.pipeline.stage import GIVEN, Stage
 from modularnas.pipeline.stages import STAGES
 
-__all__ = ["published", "read_pipeline", "schema"]
+__all__ = ["SIZES", "published", "read_pipeline", "schema"]
 
-_TOP = {"name": str, "description": str, "seed": int, "settings": dict, "smoke": dict, "stages": dict}
+#: Sections with other values of the settings, for runs of less than full size.
+SIZES = ("smoke", "small")
+
+_TOP = {"name": str, "description": str, "seed": int, "settings": dict, **dict.fromkeys(SIZES, dict), "stages": dict}
 _STAGE = {"run": str, "inputs": dict, "after": list, "outputs": list}
+#: Far more than any pipeline has; a few aliases of aliases are more than any memory holds.
+_PARTS = 100_000
 
 
 def published() -> dict[str, Path]:
@@ -49,14 +55,14 @@ def published() -> dict[str, Path]:
 
 
 def read_pipeline(
-    file: str | Path, *, settings: Mapping[str, Any] | None = None, smoke: bool = False
+    file: str | Path, *, settings: Mapping[str, Any] | None = None, size: str | None = None
 ) -> tuple[Pipeline, int]:
     """The pipeline of a YAML file, or of a published one by name, checked; and its seed.
 
     Args:
         file: a path, or a name of `published()`.
         settings: values instead of those of the file's `settings`.
-        smoke: whether to use the values of its `smoke` section.
+        size: the name of one of its sections `smoke` and `small`, to use the values there; None: full size.
 
     Raises:
         PipelineError: for anything wrong, with file and line.
@@ -65,13 +71,13 @@ def read_pipeline(
     path = published().get(str(file), Path(file))
     if not path.is_file():
         raise PipelineError(f"there is no file '{file}'{near(str(file), published())}")
-    return _Reader(path, dict(settings or {}), smoke).pipeline()
+    return _Reader(path, dict(settings or {}), size).pipeline()
 
 
 class _Reader:
     """One file being read; every part of the data is known by its path of keys, and so by its line."""
 
-    def __init__(self, path: Path, settings: dict[str, Any], smoke: bool) -> None:
+    def __init__(self, path: Path, settings: dict[str, Any], size: str | None) -> None:
         self.path = path
         self.lines: dict[tuple[Any, ...], int] = {}
         data = _load_yaml(path, self.lines)
@@ -80,11 +86,14 @@ class _Reader:
         for key, value in self.data.items():
             self._typed((key,), value, _TOP[key], f"{_TOP[key].__name__}")
         self.settings = dict(self.data.get("settings") or {})
-        for name in self.data.get("smoke") or {}:
-            if name not in self.settings:
-                self._fail(("smoke", name), f"'{name}' is no setting{near(name, self.settings)}")
-        if smoke:
-            self.settings.update(self.data.get("smoke") or {})
+        for section in SIZES:
+            for name in self.data.get(section) or {}:
+                if name not in self.settings:
+                    self._fail((section, name), f"'{name}' is no setting{near(name, self.settings)}")
+        if size is not None:
+            if size not in self.data:
+                raise PipelineError(f"{path} has no section '{size}' with settings for a run of that size")
+            self.settings.update(self.data[size] or {})
         for name in settings:
             if name not in self.settings:
                 raise PipelineError(f"{path}: '{name}' is no setting{near(name, self.settings)}")
@@ -113,6 +122,10 @@ class _Reader:
             self._keys(at, body, {**_STAGE, **parameters})
         for key in _STAGE.keys() & body.keys():
             self._typed((*at, key), body[key], _STAGE[key], f"{_STAGE[key].__name__}")
+        for key in ("after", "outputs"):
+            for i, name in enumerate(body.get(key) or ()):
+                if not isinstance(name, str):
+                    self._fail((*at, key, i), f"'{key}' names {name!r}; expected a name")
         inputs = {str(argument): str(source) for argument, source in (body.get("inputs") or {}).items()}
         arguments = {}
         for key in body.keys() - _STAGE.keys():
@@ -254,7 +267,7 @@ def schema() -> dict[str, Any]:
             "description": text,
             "seed": {"type": "integer"},
             "settings": {"type": "object"},
-            "smoke": {"type": "object"},
+            **{section: {"type": "object"} for section in SIZES},
             "stages": {"type": "object", "additionalProperties": {"type": ["object", "null"], "allOf": ready}},
         },
     }
@@ -274,34 +287,52 @@ def _load_yaml(path: Path, lines: dict[tuple[Any, ...], int]) -> Any:
         import yaml
     except ModuleNotFoundError as error:
         raise MissingExtraError('pipelines in YAML need PyYAML: pip install "modularnas[yaml]"') from error
-    loader = _loader()(path.read_text(encoding="utf-8"))
+
+    def fail(line: int, message: str) -> typing.NoReturn:
+        raise PipelineError(f"{path}, line {line}: {message}") from None
+
+    def plain(node: Any) -> Any:
+        try:
+            return loader.construct_object(node)
+        except (ArithmeticError, AttributeError, ValueError) as error:  # such as a date of no calendar
+            fail(node.start_mark.line + 1, f"'{node.value}' cannot be read: {error}")
 
     def data(node: Any, at: tuple[Any, ...]) -> Any:
         lines.setdefault(at, node.start_mark.line + 1)
+        if len(lines) > _PARTS:
+            fail(lines[()], f"it has more than {_PARTS} parts, counting what aliases repeat")
         if isinstance(node, yaml.MappingNode):
             found: dict[Any, Any] = {}
             for key_node, value_node in node.value:
-                key = loader.construct_object(key_node)
+                key = plain(key_node)
                 line = key_node.start_mark.line + 1
-                if isinstance(key, (list, dict)) or key in found:
-                    raise PipelineError(f"{path}, line {line}: the key '{key}' is there twice")
+                if not isinstance(key, Hashable):
+                    fail(line, f"a {type(key).__name__} cannot be a key")
+                if key in found:
+                    fail(line, f"the key '{key}' is there twice")
                 inside = (*at, key)
                 lines[inside] = line
                 found[key] = data(value_node, inside)
             return found
         if isinstance(node, yaml.SequenceNode):
             return [data(part, (*at, i)) for i, part in enumerate(node.value)]
-        return loader.construct_object(node)
+        return plain(node)
 
+    loader = None
     try:
+        loader = _loader()(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
         return None if node is None else data(node, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        line = mark.line + 1 if mark is not None else 1
-        raise PipelineError(f"{path}, line {line}: this is no YAML: {error.problem}") from None
+        fail(mark.line + 1 if mark is not None else 1, f"this is no YAML: {error.problem}")
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        fail(1, f"this is no YAML: {error}")
+    except RecursionError:
+        fail(1, "it is nested too deeply, or contains itself")
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 @functools.cache

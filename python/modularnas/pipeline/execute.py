@@ -12,6 +12,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +25,7 @@ from modularnas.pipeline.metrics import Report
 from modularnas.pipeline.near import near
 from modularnas.pipeline.result import read_result, write_result
 
-__all__ = ["EXECUTORS", "Task", "execute", "resolve"]
+__all__ = ["EXECUTORS", "Task", "check_executor", "execute", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -142,11 +143,6 @@ def _in_process(task: Task) -> None:
 
     What it prints goes to `log.txt` in the stage's folder.
     """
-    if not isinstance(task.function, str):
-        raise PipelineError(
-            f"stage '{task.name}' is a function of this process ({task.function!r}); a process of its own needs one to "
-            "import: 'module:function' or 'file.py:function'"
-        )
     try:
         description = json.dumps(asdict(task))
     except TypeError as error:
@@ -169,16 +165,55 @@ def _in_process(task: Task) -> None:
 
 
 def _on_ray(task: Task) -> None:
-    """Runs a stage on a Ray cluster, which shares the run folder."""
+    """Runs a stage on a Ray cluster, which shares the run folder; it takes a GPU where the cluster has some.
+
+    A stage whose worker dies is run again, and goes on from its checkpoint.
+    """
+    cluster = _ray()
+    with _RAY:
+        if not cluster.is_initialized():
+            cluster.init(log_to_driver=False)
+    n_gpus = min(cluster.cluster_resources().get("GPU", 0), 1)
+    task = replace(task, stages=str(Path(task.stages).absolute()))
+    try:
+        cluster.get(cluster.remote(max_retries=3, num_gpus=n_gpus)(execute).remote(task))
+    except cluster.exceptions.RayTaskError as error:
+        raise error.cause from error  # what the stage raised
+
+
+def _ray() -> Any:
     try:
         import ray
     except ModuleNotFoundError as error:
         raise MissingExtraError('executor="ray" needs Ray: pip install "modularnas[ray]"') from error
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False)
-    task = replace(task, stages=str(Path(task.stages).absolute()))
-    ray.get(ray.remote(max_retries=3)(execute).remote(task))
+    return ray
 
+
+#: Several threads that need a cluster start one.
+_RAY = threading.Lock()
 
 #: Name to a function that runs a stage and returns when it is done.
 EXECUTORS: Mapping[str, Callable[[Task], None]] = {"threads": execute, "processes": _in_process, "ray": _on_ray}
+
+
+def check_executor(executor: str, places: Mapping[str, str | None]) -> None:
+    """Whether stages can run there, before anything does.
+
+    Args:
+        executor: a name of `EXECUTORS`.
+        places: stage to where its function can be imported from; None: nowhere.
+
+    Raises:
+        PipelineError: if there is no such place, or a function cannot go there.
+        MissingExtraError: without Ray.
+    """
+    if executor not in EXECUTORS:
+        raise PipelineError(f"executor is {executor!r}{near(executor, EXECUTORS)}")
+    if executor == "ray":
+        _ray()
+    for name, place in places.items():
+        if executor == "processes" and place is None:
+            raise PipelineError(
+                f"stage '{name}' is a function of this process; a process of its own needs one to import: "
+                "'module:function' or 'file.py:function'"
+            )

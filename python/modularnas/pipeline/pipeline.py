@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from modularnas.errors import PipelineError
-from modularnas.pipeline.execute import EXECUTORS, Task
+from modularnas.pipeline.execute import EXECUTORS, Task, check_executor
 from modularnas.pipeline.folder import RunFolder
 from modularnas.pipeline.near import near
 from modularnas.pipeline.picture import draw
@@ -121,11 +121,10 @@ class Pipeline:
         Raises:
             PipelineError: if the graph is wrong (before anything runs), or when stages failed: with their reasons, and
                 the first failure as its cause.
+            MissingExtraError: for `"ray"` without Ray.
         """
         order = self.check()
-        run_stage = EXECUTORS.get(executor)
-        if run_stage is None:
-            raise PipelineError(f"executor is {executor!r}{near(executor, EXECUTORS)}")
+        check_executor(executor, {name: stage.place for name, stage in self.stages.items()})
         if workers < 1:
             raise PipelineError(f"workers is {workers}; expected 1 or more")
         forced = {force} if isinstance(force, str) else set(force)
@@ -145,7 +144,15 @@ class Pipeline:
         Raises:
             PipelineError: if the graph is wrong.
         """
-        rows = []
+        return _table([(name, state, self.stages[name].call()) for name, state in self.states(out, seed=seed).items()])
+
+    def states(self, out: str | Path | None = None, *, seed: int = 0) -> dict[str, str]:
+        """Where each stage stands in the run folder, in the order of running: "done", or "to run" and why.
+
+        Raises:
+            PipelineError: if the graph is wrong.
+        """
+        states = {}
         done: dict[str, Stored] = {}
         for name in self.check():
             stage, state = self.stages[name], "to run"
@@ -159,8 +166,8 @@ class Pipeline:
                     done[name], state = stored, "done"
                 elif stored is not None:
                     state = "to run again: it changed"
-            rows.append((name, state, stage.call()))
-        return _table(rows)
+            states[name] = state
+        return states
 
     def svg(self, out: str | Path | None = None) -> str:
         """A picture of the graph as SVG; with a run folder, done stages are filled."""

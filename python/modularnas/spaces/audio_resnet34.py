@@ -42,4 +42,4 @@ def create(
         variants: the candidate blocks.
     """
     model = resnet.network(lambda slot: slot, blocks, channels, num_classes, image_size, width=channels, in_channels=1)
-    return model, [rules.slots(variants)], torch.randn(2, 1, image_size, frames or image_size)
+    return model, [rules.slots(variants)], torch.randn(1, 1, image_size, frames or image_size)

@@ -113,4 +113,4 @@ def create(
         hidden,
     )
     opened = rules.slots(interactions).named(lambda path, _: f"branch_{path.rpartition('.')[2]}")
-    return model, [opened], (torch.randn(2, n_numbers), torch.zeros(2, len(sizes), dtype=torch.int64))
+    return model, [opened], (torch.randn(1, n_numbers), torch.zeros(1, len(sizes), dtype=torch.int64))

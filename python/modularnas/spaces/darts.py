@@ -235,7 +235,7 @@ def create(
         rules.subset(N_KEPT, where="cells.*.edges").named(edges),
         rules.slots([searched(name) for name in ops]).named(op),
     ]
-    return model, opened, torch.randn(2, 3, image_size, image_size)
+    return model, opened, torch.randn(1, 3, image_size, image_size)
 
 
 def genotype(point: Mapping[str, Any]) -> Genotype:

@@ -89,4 +89,4 @@ def create(num_classes: int = 10, image_size: int = 32, channels: int = 36, laye
         rules.slots(OPS, where="layers.*.op").named(name),
         rules.slots(["none", "skip_connect"], where=skip).named(name),
     ]
-    return Network(channels, layers, num_classes), opened, torch.randn(2, 3, image_size, image_size)
+    return Network(channels, layers, num_classes), opened, torch.randn(1, 3, image_size, image_size)

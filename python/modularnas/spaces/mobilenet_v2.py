@@ -117,7 +117,7 @@ def create(
 
     model = chain(_stages(variant), block, num_classes, image_size, width=width)
     names = [f"mbconv_k{k}_e{e}" for k in kernel_sizes for e in expansions]
-    return model, open_blocks(names, skip=skip), torch.randn(2, 3, image_size, image_size)
+    return model, open_blocks(names, skip=skip), torch.randn(1, 3, image_size, image_size)
 
 
 def open_blocks(names: Sequence[str], *, skip: bool) -> list[rules.Rule]:

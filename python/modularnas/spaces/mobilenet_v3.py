@@ -68,6 +68,7 @@ def from_config(
     depths: Sequence[int],
     num_classes: int = 1000,
     image_size: int = 224,
+    width: float = 1.0,
 ) -> nn.Sequential:
     """The network of a kernel and an expansion for each of four blocks of five stages, and the blocks that stay.
 
@@ -77,6 +78,7 @@ def from_config(
         depths: of the five stages.
         num_classes: classes.
         image_size: height and width of the pictures, in pixels; up to 64 the first two halvings are left out.
+        width: what all channels are multiplied by.
 
     Example:
         >>> net = mn.spaces.mobilenet_v3.from_config([3] * 20, [3] * 20, [2] * 5, num_classes=10, image_size=32)
@@ -84,40 +86,44 @@ def from_config(
         torch.Size([2, 10])
     """
     small = image_size <= 64
-    channels, stages = 16, []
-    for i, ((outside, stride, excite, activation), depth) in enumerate(zip(STAGES, depths, strict=True)):
-        blocks = []
+    channels, last, head = (_eights(width * n) for n in (16, 960, 1280))
+    stem = nn.Conv2d(3, channels, 3, stride=1 if small else 2, padding=1, bias=False)
+    first = InvertedResidual(Slot(channels, channels), 3, 1, False, nn.ReLU)
+    front = nn.Sequential(stem, nn.BatchNorm2d(channels), nn.Hardswish(), first)
+    stages = []
+    for i, ((given, stride, excite, activation), depth) in enumerate(zip(STAGES, depths, strict=True)):
+        outside, blocks = _eights(width * given), []
         for j in range(depth):
             slot = Slot(channels, outside, 1 if j or (small and i == 0) else stride)
             at = 4 * i + j
             blocks.append(InvertedResidual(slot, kernel_sizes[at], expansions[at], excite, activation))
             channels = outside
         stages.append(nn.Sequential(*blocks))
-    stem = nn.Conv2d(3, 16, 3, stride=1 if small else 2, padding=1, bias=False)
     return nn.Sequential(
-        nn.Sequential(stem, nn.BatchNorm2d(16), nn.Hardswish(), InvertedResidual(Slot(16, 16), 3, 1, False, nn.ReLU)),
+        front,
         nn.Sequential(*stages),
-        nn.Sequential(nn.Conv2d(channels, 960, 1, bias=False), nn.BatchNorm2d(960), nn.Hardswish()),
+        nn.Sequential(nn.Conv2d(channels, last, 1, bias=False), nn.BatchNorm2d(last), nn.Hardswish()),
         nn.AdaptiveAvgPool2d(1),
-        nn.Sequential(nn.Conv2d(960, 1280, 1, bias=False), nn.Hardswish(), nn.Flatten()),
+        nn.Sequential(nn.Conv2d(last, head, 1, bias=False), nn.Hardswish(), nn.Flatten()),
         nn.Dropout(0.1),
-        nn.Linear(1280, num_classes),
+        nn.Linear(head, num_classes),
     )
 
 
-def _eights(channels: int) -> int:
+def _eights(channels: float) -> int:
     """The nearest multiple of 8, at least 8 and nine tenths of the channels, as in MobileNet's code."""
-    near = max(8, (channels + 4) // 8 * 8)
+    near = max(8, int(channels + 4) // 8 * 8)
     return near + 8 if near < 0.9 * channels else near
 
 
 @register("mobilenet_v3")
-def create(num_classes: int = 1000, image_size: int = 224) -> Parts:
-    """The largest network, elastic in kernels, expansions and depths; settings as in `mn.spaces.create`."""
-    model = from_config([KERNEL_SIZES[-1]] * 20, [EXPANSIONS[-1]] * 20, [DEPTHS[-1]] * 5, num_classes, image_size)
+def create(num_classes: int = 1000, image_size: int = 224, width: float = 1.0) -> Parts:
+    """The largest network, elastic in kernels, expansions and depths; all channels are multiplied by `width`."""
+    largest = ([KERNEL_SIZES[-1]] * 20, [EXPANSIONS[-1]] * 20, [DEPTHS[-1]] * 5)
+    model = from_config(*largest, num_classes, image_size, width)
     opened = [
         rules.kernel_size(*KERNEL_SIZES, where="1.*"),
         rules.expansion(*EXPANSIONS, where="1.*"),
         rules.depth(min=DEPTHS[0], where="1.*"),
     ]
-    return model, opened, torch.randn(2, 3, image_size, image_size)
+    return model, opened, torch.randn(1, 3, image_size, image_size)

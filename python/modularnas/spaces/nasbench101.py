@@ -185,7 +185,7 @@ def create(num_classes: int = 10, image_size: int = 32, channels: int = 128, sta
         rules.slots(["none", connection], where=edge).named(name),
         rules.slots(OPS, where=lambda path, _: ".ops." in path).named(name),
     ]
-    return model, opened, torch.randn(2, 3, image_size, image_size)
+    return model, opened, torch.randn(1, 3, image_size, image_size)
 
 
 def connection(slot: Slot) -> nn.Module:

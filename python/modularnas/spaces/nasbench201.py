@@ -93,4 +93,4 @@ def create(num_classes: int = 10, image_size: int = 32, channels: int = 16, cell
         return f"edge_{source}_{target}"
 
     model = skeleton(stages, widths, num_classes)
-    return model, [rules.slots(OPS).named(edge)], torch.randn(2, 3, image_size, image_size)
+    return model, [rules.slots(OPS).named(edge)], torch.randn(1, 3, image_size, image_size)

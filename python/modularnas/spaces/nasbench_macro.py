@@ -57,4 +57,4 @@ def create(num_classes: int = 10, image_size: int = 32) -> Parts:
         nn.Linear(1280, num_classes),
     )
     opened = rules.slots([identity, mb3_k3, mb6_k5]).named(lambda path, _: f"layer_{path.rpartition('.')[2]}")
-    return model, [opened], torch.randn(2, 3, image_size, image_size)
+    return model, [opened], torch.randn(1, 3, image_size, image_size)

@@ -110,7 +110,7 @@ def create(
         rules.subset(1, where="cells.*.edges").named(lambda path, _: f"{place(path)}.input"),
         rules.slots([searched(name) for name in ops]).named(lambda path, _: f"{place(path)}.{path.split('.')[-2]}"),
     ]
-    return model, opened, torch.randn(2, 3, image_size, image_size)
+    return model, opened, torch.randn(1, 3, image_size, image_size)
 
 
 def genotype(point: Mapping[str, Any]) -> Genotype:

@@ -84,4 +84,4 @@ def create(num_classes: int = 10, image_size: int = 32) -> Parts:
         # The stem is as wide as the first cell, whose skip adds it up.
         return f"block_{path.split('.')[1] if path.startswith('1.') else 0}"
 
-    return model, [rules.width(*CHANNELS).named(block)], torch.randn(2, 3, image_size, image_size)
+    return model, [rules.width(*CHANNELS).named(block)], torch.randn(1, 3, image_size, image_size)

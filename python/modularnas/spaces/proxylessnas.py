@@ -45,7 +45,7 @@ def create(num_classes: int = 1000, image_size: int = 224, widths: Sequence[int]
         return build("mbconv_k3_e1", slot) if first and first.pop() else slot
 
     model = chain(_stages(widths), block, num_classes, image_size)
-    return model, open_blocks(NAMES, skip=True), torch.randn(2, 3, image_size, image_size)
+    return model, open_blocks(NAMES, skip=True), torch.randn(1, 3, image_size, image_size)
 
 
 def from_ops(

@@ -77,4 +77,4 @@ def create(
     """
     model = network(lambda slot: slot, num_classes, blocks, alpha, channels, in_channels)
     names = [f"pyramid_block_{k}x{k}" for k in kernel_sizes]
-    return model, [rules.slots(names)], torch.randn(2, in_channels, image_size, image_size)
+    return model, [rules.slots(names)], torch.randn(1, in_channels, image_size, image_size)

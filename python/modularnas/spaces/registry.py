@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from modularnas.errors import SpaceError
 from modularnas.transform import Supernet, rewrite
@@ -50,7 +51,13 @@ def names() -> list[str]:
 
 
 def create(
-    name: str, *, num_classes: int | None = None, image_size: int | None = None, fuse: bool = True, **settings: Any
+    name: str,
+    *,
+    num_classes: int | None = None,
+    image_size: int | None = None,
+    batch_size: int | None = None,
+    fuse: bool = True,
+    **settings: Any,
 ) -> tuple[Supernet, Any]:
     """Makes a ready space.
 
@@ -58,11 +65,12 @@ def create(
         name: one of `mn.spaces.names()`.
         num_classes: classes of the output; None: as published.
         image_size: height and width of the pictures, in pixels; None: as published.
+        batch_size: of the example, for which costs are counted: 1 or 2; None: 2.
         fuse: as in `mn.rewrite`.
         **settings: others of the space, as its file says.
 
     Returns:
-        The supernet, and an example input of it.
+        The supernet, and an example input of it: one picture, sequence or row, so that costs are those of one.
 
     Raises:
         SpaceError: for an unknown name or setting, saying which there are.
@@ -70,7 +78,7 @@ def create(
     Example:
         >>> supernet, x = mn.spaces.create("darts", num_classes=10, image_size=16, channels=4, layers=3)
         >>> supernet(x).shape
-        torch.Size([2, 10])
+        torch.Size([1, 10])
     """
     build = _SPACES.get(name)
     if build is None:
@@ -84,4 +92,6 @@ def create(
     if unknown:
         raise SpaceError(f"the space {name!r} is given {', '.join(unknown)}; its settings are {', '.join(known)}")
     model, rules, example = build(**settings)
+    if batch_size is not None:
+        example = tree_map(lambda x: x[:batch_size], example)
     return rewrite(model, rules, example=example, fuse=fuse), example

@@ -136,7 +136,7 @@ def create(
     deep, small = len(blocks) == 4 and depth >= 50, len(blocks) == 3
     kind = "bottleneck" if deep else "basic_block"
     channels, width = (256, 64) if deep else (16, 16) if small else (64, 64)
-    example = torch.randn(2, 3, image_size, image_size)
+    example = torch.randn(1, 3, image_size, image_size)
     if search == "block":
         variants = [f"{kind}_3x3", f"{kind}_5x5", f"{kind}_3x3_preact", f"{kind}_3x3_se"]
         model = network(lambda slot: slot, blocks, channels, num_classes, image_size, width=width)

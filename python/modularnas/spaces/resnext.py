@@ -35,4 +35,4 @@ def create(
         raise SpaceError(f"resnext is given depth={depth}, search={search!r}; expected 50 or 101, 'kernel' or 'op'")
     blocks, name = VARIANTS[depth]
     model = resnet.network(lambda slot: build(name, slot), blocks, 256, num_classes, image_size)
-    return model, resnet.open_blocks(search, kernel_sizes), torch.randn(2, 3, image_size, image_size)
+    return model, resnet.open_blocks(search, kernel_sizes), torch.randn(1, 3, image_size, image_size)

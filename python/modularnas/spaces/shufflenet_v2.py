@@ -88,7 +88,7 @@ def create(num_classes: int = 1000, image_size: int = 224) -> Parts:
         return build
 
     model = _network(lambda slot: slot, num_classes, image_size)
-    return model, [rules.slots([candidate(name) for name in BLOCKS])], torch.randn(2, 3, image_size, image_size)
+    return model, [rules.slots([candidate(name) for name in BLOCKS])], torch.randn(1, 3, image_size, image_size)
 
 
 def from_blocks(

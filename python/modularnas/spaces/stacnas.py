@@ -93,7 +93,7 @@ def create(
         )
         if rule.applied(model)["targets"]:
             opened.append(rule.named(name))
-    return model, opened, torch.randn(2, 3, image_size, image_size)
+    return model, opened, torch.randn(1, 3, image_size, image_size)
 
 
 def genotype(point: Mapping[str, Any], first: Genotype | None = None) -> Genotype:

@@ -86,4 +86,4 @@ def create(
     ]
     if len(depths) > 1:
         opened.append(rules.depth(min=depths[0], where="layers.*"))
-    return model, opened, torch.randint(vocabulary, (2, length))
+    return model, opened, torch.randint(vocabulary, (1, length))

@@ -160,4 +160,4 @@ def create(
     ]
     if len(depths) > 1:
         opened.append(rules.depth(min=depths[0], where="layers.*"))
-    return model, opened, torch.randn(2, 3, image_size, image_size)
+    return model, opened, torch.randn(1, 3, image_size, image_size)

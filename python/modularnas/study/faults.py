@@ -111,8 +111,9 @@ class Guarded:
     def __init__(self, evaluator: Any, faults: Faults) -> None:
         self.faults = faults
         self.threads: set[int] = set()
-        self._devices = threading.local()
-        self._n_threads = 0
+        #: The device of each thread. By its number: what is local to a thread in Python ends with each call of a thread
+        #: that Python did not start.
+        self._devices: dict[int, int] = {}
         self._lock = threading.Lock()
         evaluate: Callable[[Sequence[Any]], Any] | None = getattr(evaluator, "evaluate", None)
         self._evaluate = evaluate or (lambda trials: [evaluator(trial.point) for trial in trials])
@@ -154,10 +155,10 @@ class Guarded:
         """Gives every new thread the next GPU as its current one."""
         import torch
 
-        if getattr(self._devices, "chosen", False):
-            return
-        self._devices.chosen = True
+        thread = threading.get_ident()
         with self._lock:
-            number, self._n_threads = self._n_threads, self._n_threads + 1
+            if thread in self._devices:
+                return
+            number = self._devices[thread] = len(self._devices)
         if torch.cuda.is_available() and torch.cuda.device_count() > 1:
             torch.cuda.set_device(number % torch.cuda.device_count())

@@ -76,7 +76,7 @@ def write_parquet(trials: Sequence[_core.Trial], path: str | os.PathLike[str]) -
     try:
         import pyarrow  # noqa: F401
     except ModuleNotFoundError as error:
-        raise MissingExtraError('to_parquet needs pyarrow: pip install "modularnas[pandas]" pyarrow') from error
+        raise MissingExtraError('to_parquet needs pyarrow: pip install "modularnas[parquet]"') from error
     table = frame(trials)
     for name in table.columns:
         # One column, one type: choices may be of several.

@@ -8,6 +8,8 @@ and by choice cutout (DeVries and Taylor 2017, arXiv 1708.04552), AutoAugment (a
 
 from __future__ import annotations
 
+import copy
+import functools
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,8 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from modularnas._core import SearchSpace
 from modularnas.errors import MissingExtraError, ModularNASError
-from modularnas.tasks.recipe import Batches, Plan, Task, part, register
+from modularnas.spaces import darts
+from modularnas.tasks.recipe import Batches, Plan, Task, adamw, one_cycle, part, register
 
 __all__ = ["Pictures", "accuracy", "create", "crop_and_flip", "cutout", "folder_loaders", "mixup", "read"]
 
@@ -108,19 +112,24 @@ def _pair(x: NDArray[Any], y: NDArray[Any]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.asarray(y)).long()
 
 
-def crop_and_flip(x: Tensor, generator: torch.Generator, padding: int = 4) -> Tensor:
-    """Each picture `(N, C, H, W)` moved by up to `padding` pixels, zeros coming in, and mirrored half of the time."""
+def crop_and_flip(x: Tensor, generator: torch.Generator, padding: int | None = None) -> Tensor:
+    """Each picture `(N, C, H, W)` moved by up to `padding` pixels, zeros coming in, and mirrored half of the time.
+
+    The usual padding is an eighth of the height: 4 of CIFAR's 32 pixels.
+    """
     n, _, height, width = x.shape
+    padding = height // 8 if padding is None else padding
     padded = nn.functional.pad(x, (padding,) * 4)
     top, left = torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator)
     rows = (top + torch.arange(height)).unsqueeze(2)  # (N, H, 1)
     columns = left + torch.arange(width)  # (N, W)
     flipped = torch.rand(n, 1, generator=generator) < 0.5
     columns = torch.where(flipped, columns.flip(1), columns).unsqueeze(1)
-    return padded[torch.arange(n)[:, None, None], :, rows, columns].permute(0, 3, 1, 2).contiguous()
+    # In memory it stays (N, H, W, C), with which depthwise convolutions are faster.
+    return padded[torch.arange(n)[:, None, None], :, rows, columns].permute(0, 3, 1, 2)
 
 
-def cutout(x: Tensor, generator: torch.Generator, size: int = 16) -> Tensor:
+def cutout(x: Tensor, generator: torch.Generator | None, size: int = 16) -> Tensor:
     """A square of each picture `(N, C, H, W)` is set to 0, its middle anywhere."""
     n, _, height, width = x.shape
     middle_y = torch.randint(0, height, (n, 1, 1, 1), generator=generator)
@@ -143,18 +152,34 @@ def mixup(alpha: float, num_classes: int) -> Callable[[Any, Tensor], tuple[Any, 
     return mix
 
 
-def _auto_augment() -> Callable[[Tensor], Tensor]:
+def _vision(what: str) -> Any:
+    """torchvision, where it is installed."""
     try:
-        from torchvision.transforms import AutoAugment, AutoAugmentPolicy
+        import torchvision
     except ModuleNotFoundError as error:
-        raise MissingExtraError('AutoAugment needs torchvision: pip install "modularnas[vision]"') from error
-    policy = AutoAugment(AutoAugmentPolicy.CIFAR10)
+        raise MissingExtraError(f'{what} needs torchvision: pip install "modularnas[vision]"') from error
+    return torchvision
+
+
+def _auto_augment() -> Callable[[Tensor], Tensor]:
+    transforms = _vision("AutoAugment").transforms
+    policy = transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)
     return lambda x: torch.stack([policy(picture) for picture in x])
 
 
 def folder_loaders(
-    path: str | Path, image_size: int = 224, batch_size: int = 256, workers: int = 8, *, distributed: bool = False
-) -> tuple[Any, Any, list[str]]:
+    path: str | Path,
+    image_size: int = 224,
+    batch_size: int = 256,
+    workers: int = 8,
+    *,
+    n_train: int | None = None,
+    n_valid: int = 0,
+    seed: int = 0,
+    cut: int | None = None,
+    auto_augment: bool = False,
+    distributed: bool | None = None,
+) -> tuple[tuple[Any, Any, Any], list[str]]:
     """Loaders of a folder with `train` and `val`, one folder a class, in the usual ImageNet recipe.
 
     Args:
@@ -162,43 +187,82 @@ def folder_loaders(
         image_size: in pixels.
         batch_size: of each process.
         workers: processes that read.
-        distributed: whether each process of `torch.distributed` sees its share.
+        n_train: how many pictures to train on; None: all but the validation's.
+        n_valid: how many pictures of `train` are to search on; 0: those of `val` are, which then are no test any more.
+        seed: of the split.
+        cut: the size of cutout, in pixels; None: off.
+        auto_augment: whether to use AutoAugment's policy for ImageNet.
+        distributed: whether each process of `torch.distributed` sees its share; None: where that is initialised.
 
     Returns:
-        Both loaders and the names of the classes.
+        Loaders to train, validate and test, and the names of the classes.
 
     Raises:
-        ModularNASError: if the folder has no such parts.
+        ModularNASError: if the folder has no such parts, or too few pictures.
         MissingExtraError: without torchvision.
     """
-    try:
-        from torchvision import datasets, transforms
-    except ModuleNotFoundError as error:
-        raise MissingExtraError('a folder of pictures needs torchvision: pip install "modularnas[vision]"') from error
-    from torch.utils.data import DataLoader, DistributedSampler
+    vision = _vision("a folder of pictures")
+    transforms, read_folder = vision.transforms, vision.datasets.ImageFolder
+    from torch.utils.data import DataLoader, DistributedSampler, Subset
 
     for name in ("train", "val"):
         if not (Path(path) / name).is_dir():
             raise ModularNASError(f"'{path}' has no folder '{name}'; expected train/CLASS/… and val/CLASS/…")
     last = [transforms.ToTensor(), transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
-    first = [transforms.RandomResizedCrop(image_size), transforms.RandomHorizontalFlip()]
-    steps = {"train": first, "val": [transforms.Resize(image_size * 8 // 7), transforms.CenterCrop(image_size)]}
+    whole = [transforms.Resize(image_size * 8 // 7), transforms.CenterCrop(image_size), *last]
+    moved = [transforms.RandomResizedCrop(image_size), transforms.RandomHorizontalFlip()]
+    if auto_augment:
+        moved.append(transforms.AutoAugment(transforms.AutoAugmentPolicy.IMAGENET))
+    moved += last
+    if cut is not None:
+        moved.append(functools.partial(_cut, size=cut))
+    test = read_folder(str(Path(path) / "val"), transforms.Compose(whole))
+    train = read_folder(str(Path(path) / "train"), transforms.Compose(moved))
+    if train.classes != test.classes:
+        raise ModularNASError(f"'{path}': the classes of train and val differ; expected the same folders in both")
+    if n_valid >= len(train):
+        raise ModularNASError(f"n_valid is {n_valid}, but there are {len(train)} training pictures; take fewer")
+    still = copy.copy(train)  # the list of a million files is made once
+    still.transform = test.transform
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).tolist()
+    parts = [Subset(train, order[n_valid:][:n_train]), Subset(still, order[:n_valid]) if n_valid else test, test]
+    if distributed is None:
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     loaders = []
-    for name, some in steps.items():
-        data = datasets.ImageFolder(str(Path(path) / name), transforms.Compose([*some, *last]))
-        sampler: Any = DistributedSampler(data, shuffle=name == "train") if distributed else None
-        shuffle = name == "train" and sampler is None
+    for i, data in enumerate(parts):
+        sampler: Any = DistributedSampler(data, shuffle=i == 0, seed=seed) if distributed else None
         loader = DataLoader(
             data,
             batch_size,
-            shuffle=shuffle,
+            shuffle=i == 0 and sampler is None,
             sampler=sampler,
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
-            drop_last=shuffle,
+            drop_last=i == 0 and len(data) >= batch_size,
         )
         loaders.append(loader)
-    return loaders[0], loaders[1], list(data.classes)
+    return (loaders[0], loaders[1], loaders[2]), list(train.classes)
+
+
+def _cut(x: Tensor, size: int) -> Tensor:
+    """`cutout` of one picture `(C, H, W)`, from the random numbers of the process that reads."""
+    return cutout(x.unsqueeze(0), None, size)[0]
+
+
+def _first(space: SearchSpace) -> Any:
+    """The first choice of every decision."""
+    return space.point({decision.name: decision.choices[0] for decision in space.decisions if decision.choices})
+
+
+#: The unsearched network of the spaces that have no original one: MobileNetV2's block, plain blocks of kernel 3, the
+#: published cell.
+_UNSEARCHED: dict[str, Any] = {
+    "mobilenet_v2": "mbconv_k3_e6",
+    "proxylessnas": "mbconv_k3_e6",
+    "resnet": _first,
+    "resnext": _first,
+    "darts": lambda space: darts.point(darts.DARTS_V2, space),
+}
 
 
 @register("image")
@@ -216,23 +280,29 @@ def create(
     auto_augment: bool = False,
     mix: float | None = None,
     smoothing: float = 0.0,
+    optimizer: Any = adamw,
+    scheduler: Any = one_cycle,
+    workers: int = 8,
     **settings: Any,
 ) -> tuple[Task, Plan]:
     """The task.
 
     Args:
-        data: as of `read`, or of `folder_loaders` (its `val` part is both validation and test).
+        data: as of `read`, or of `folder_loaders`.
         smoke: whether to use a few pictures and a narrow network.
         seed: of split and order.
         space: a ready space for pictures.
         n_train: how many pictures to train on; None: all but the validation's.
-        n_valid: how many training pictures to search on.
+        n_valid: how many of the training pictures are to search on.
         batch_size: pictures of a batch.
         image_size: in pixels; None: as they are (folders: 224).
         cut: the size of cutout, in pixels; None: off.
-        auto_augment: whether to use AutoAugment's policy for CIFAR-10.
+        auto_augment: whether to use AutoAugment's policy, that for CIFAR-10 or that for ImageNet.
         mix: alpha of mixup; None: off.
         smoothing: of labels.
+        optimizer: as of `mn.train.fit`; None: its SGD.
+        scheduler: as of `mn.train.fit`; None: its cosine.
+        workers: processes that read a folder.
         **settings: of the space.
     """
     if smoke:
@@ -240,10 +310,13 @@ def create(
         settings = {**({"width": 0.25} if space == "mobilenet_v2" else {}), **settings}
     loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
     plan = Plan.smoke() if smoke else Plan()
-    if Path(data).is_dir() and (Path(data) / "val").is_dir():
-        train, test, classes = folder_loaders(data, image_size or 224, batch_size)
-        parts: tuple[Any, Any, Any] = (train, test, test)
+    if (Path(data) / "val").is_dir():
         size = image_size or 224
+        augmentation: dict[str, Any] = {"cut": cut, "auto_augment": auto_augment}
+        parts: tuple[Any, Any, Any]
+        parts, classes = folder_loaders(
+            data, size, batch_size, workers, n_train=n_train, n_valid=n_valid, seed=seed, **augmentation
+        )
     else:
         pictures = read(data)
         classes, size = list(pictures.classes), image_size or pictures.train[0].shape[-1]
@@ -252,12 +325,22 @@ def create(
         )
         if smoke:
             parts = (*parts[:2], parts[2].first(64))
-    further: dict[str, Any] = {"clip_norm": 5.0}
+    further: dict[str, Any] = {"clip_norm": 5.0, "scheduler": scheduler}
     if mix:
         further["transform"] = mixup(mix, len(classes))
-    baseline = "mbconv_k3_e6" if space in ("mobilenet_v2", "proxylessnas") else None
     known = {"num_classes": len(classes), "image_size": size, **settings}
-    task = Task("image", *parts, (space, known), {"accuracy": accuracy}, baseline, loss, None, further)
+    task = Task(
+        "image",
+        train=parts[0],
+        valid=parts[1],
+        test=parts[2],
+        space=(space, known),
+        metrics={"accuracy": accuracy},
+        baseline=_UNSEARCHED.get(space),
+        loss=loss,
+        optimizer=optimizer,
+        fit=further,
+    )
     return task, plan
 
 

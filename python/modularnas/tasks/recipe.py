@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from modularnas import evaluate, search, spaces
-from modularnas._core import __version__
+from modularnas._core import SearchSpace, __version__
 from modularnas.errors import ModularNASError
 from modularnas.study import Study
 from modularnas.train.fit import Fit, Metric, fit, measure
 from modularnas.transform import Supernet, derive, export
 
-__all__ = ["Batches", "Plan", "Result", "Task", "names", "register", "run"]
+__all__ = ["Batches", "Plan", "Result", "Task", "adamw", "costs", "names", "one_cycle", "register", "run"]
 
 Inputs = Tensor | tuple[Tensor, ...]
 
@@ -109,12 +109,12 @@ class Task:
         name: what it is.
         train: batches to train on; `valid`: to search on; `test`: for the table alone.
         space: name and settings of a ready space.
-        baseline: the unsearched network: the op of every slot, or a point; None: the supernet's original point.
+        baseline: the unsearched network: the op of every slot, a point, or a function of the space that gives one;
+            None: the supernet's original point.
         loss: of (outputs, targets).
         metrics: by name; the first is what counts, and more is better.
         optimizer: as of `mn.train.fit`.
         fit: further arguments of `mn.train.fit`.
-        example: an input for shapes and costs; None: the space's.
     """
 
     name: str
@@ -123,7 +123,7 @@ class Task:
     test: Any
     space: tuple[str, dict[str, Any]]
     metrics: Mapping[str, Metric]
-    baseline: str | Mapping[str, Any] | None = None
+    baseline: str | Mapping[str, Any] | Callable[[SearchSpace], Any] | None = None
     loss: Callable[[Any, Tensor], Tensor] = nn.functional.cross_entropy
     optimizer: Any = None
     fit: dict[str, Any] = field(default_factory=dict)
@@ -131,9 +131,15 @@ class Task:
     def unsearched(self, supernet: Supernet) -> Any:
         """The point of the unsearched network."""
         if self.baseline is None:
+            if supernet.original_point is None:
+                raise ModularNASError(
+                    f"the space {self.space[0]!r} has no network that is the unsearched one; give the task a baseline="
+                )
             return supernet.original_point
         if isinstance(self.baseline, str):
             return supernet.space.point({decision.name: self.baseline for decision in supernet.space.decisions})
+        if callable(self.baseline):
+            return self.baseline(supernet.space)
         return supernet.space.point(self.baseline)
 
     @property
@@ -153,6 +159,7 @@ class Result:
         net: its trained network.
         folder: where `card.md`, `result.json` and the network `best/` are.
         seconds: of everything.
+        studies: the searches, by the row that they found.
     """
 
     table: dict[str, dict[str, float]]
@@ -160,9 +167,24 @@ class Result:
     net: nn.Module
     folder: Path
     seconds: float
+    studies: dict[str, Study]
 
     def __str__(self) -> str:
         return markdown(self.table)
+
+
+def adamw(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101) for trainings of a few hundred steps; see `one_cycle`."""
+    return torch.optim.AdamW(parameters, 5e-3, weight_decay=0.01)
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, n_steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """A `scheduler` of `fit`: the rates rise for three tenths of all steps, then fall.
+
+    Smith and Topin 2017, arXiv 1708.07120. Without the rise deep narrow networks do not start in so few steps.
+    """
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=n_steps)
 
 
 _TASKS: dict[str, Callable[..., tuple[Task, Plan]]] = {}
@@ -254,7 +276,7 @@ class _Recipe:
         }
         net = rows["searched"][0][0]
         export(net, self.out / "best", example=_at(self.example, "cpu"))
-        result = Result(table, points["searched"], net, self.out, time.monotonic() - started_s)
+        result = Result(table, points["searched"], net, self.out, time.monotonic() - started_s, studies)
         self._write(result)
         return result
 
@@ -329,25 +351,23 @@ def _plain(value: Any) -> bool:
     )
 
 
-def costs(net: nn.Module, example: Any, repeats: int = 10) -> dict[str, float]:
-    """Parameters, multiply-adds (half of what torch counts) and the median latency of one forward of an example."""
+def costs(net: nn.Module, example: Any, repeats: int = 20) -> dict[str, float]:
+    """Parameters, multiply-adds (half of what torch counts) and the median latency of one forward of an example.
+
+    On a CPU the latency is of one thread and in its own time, which other programs disturb least.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     args = example if isinstance(example, tuple) else (example,)
-    times_ms = []
-    with torch.no_grad():
-        with FlopCounterMode(display=False) as counter:
-            net.eval()(*args)
-        for _ in range(repeats):
-            started_s = time.perf_counter()
-            net(*args)
-            if args[0].is_cuda:
-                torch.cuda.synchronize()
-            times_ms.append((time.perf_counter() - started_s) * 1e3)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net.eval()(*args)
+    device = args[0].device
+    clock: Any = "cpu" if device.type == "cpu" else "wall"
+    timing = evaluate.measure_latency(net, args, device=device, repeats=repeats, clock=clock)
     return {
         "params": sum(parameter.numel() for parameter in net.parameters()),
         "macs": counter.get_total_flops() // 2,
-        "latency_ms": statistics.median(times_ms),
+        "latency_ms": timing.median_ms,
     }
 
 

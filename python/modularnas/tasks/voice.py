@@ -20,7 +20,7 @@ from torch import Tensor
 
 from modularnas.errors import ModularNASError
 from modularnas.tasks.image import accuracy
-from modularnas.tasks.recipe import Plan, Task, part, register
+from modularnas.tasks.recipe import Plan, Task, adamw, one_cycle, part, register
 
 __all__ = ["Recordings", "create", "log_mel", "mel_filters", "read", "spec_augment"]
 
@@ -211,6 +211,8 @@ def create(
     masks: tuple[int, int] = (6, 6),
     batch_size: int = 64,
     n_train: int | None = None,
+    optimizer: Any = adamw,
+    scheduler: Any = one_cycle,
     **settings: Any,
 ) -> tuple[Task, Plan]:
     """The task.
@@ -228,6 +230,8 @@ def create(
         masks: most bands and frames that SpecAugment masks.
         batch_size: recordings of a batch.
         n_train: how many recordings to train on; None: all.
+        optimizer: as of `mn.train.fit`; None: its SGD.
+        scheduler: as of `mn.train.fit`; None: its cosine.
         **settings: of the space.
     """
     recordings = read(data, words)
@@ -249,10 +253,9 @@ def create(
     if space != "audio_resnet34":
         known.pop("frames")
     baseline = {"audio_resnet34": "basic_block_3x3", "pyramidnet": "pyramid_block_3x3"}.get(space)
-    fit = {"clip_norm": 5.0}
-    task = Task(
-        "voice", *parts, (space, known), {"accuracy": accuracy}, baseline, torch.nn.functional.cross_entropy, None, fit
-    )
+    fit = {"clip_norm": 5.0, "scheduler": scheduler}
+    loss = torch.nn.functional.cross_entropy
+    task = Task("voice", *parts, (space, known), {"accuracy": accuracy}, baseline, loss, optimizer, fit)
     return task, Plan.smoke() if smoke else Plan()
 
 

@@ -227,7 +227,9 @@ class _Writer:
         key = (name, base, body)
         if key not in self.names:
             unique = self.names[key] = self.excerpts.free(name)
-            self.classes.append(f"\nclass {unique}({base}):\n{textwrap.indent(body, '    ')}\n\n")
+            # A bare nn.Module, which holds parameters and is not called, has no body of its own.
+            written = textwrap.indent(body or "pass", "    ")
+            self.classes.append(f"\nclass {unique}({base}):\n{written}\n\n")
         return self.names[key]
 
     def _written(self, module: nn.Module, path: str) -> tuple[str, str, dict[str, str], dict[str, Tensor]]:

@@ -10,7 +10,6 @@ import time
 
 import numpy as np
 import torch
-from networks import MBConv
 from torch import nn
 
 import modularnas as mn
@@ -27,6 +26,28 @@ BLOCKS = [
     (48, 80, 2),
     (80, 80, 1),
 ]
+
+
+class MBConv(nn.Module):
+    """An inverted bottleneck: expansion, depthwise kernel, projection, shortcut where the shape stays."""
+
+    def __init__(self, n_in, n_out, stride, expansion, kernel):
+        super().__init__()
+        wide = n_in * expansion
+        self.body = nn.Sequential(
+            nn.Conv2d(n_in, wide, 1, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.ReLU6(),
+            nn.Conv2d(wide, wide, kernel, stride, kernel // 2, groups=wide, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.ReLU6(),
+            nn.Conv2d(wide, n_out, 1, bias=False),
+            nn.BatchNorm2d(n_out),
+        )
+        self.shortcut = stride == 1 and n_in == n_out
+
+    def forward(self, x):
+        return x + self.body(x) if self.shortcut else self.body(x)
 
 
 def supernet():
@@ -48,20 +69,27 @@ def measured():
     table = mn.evaluate.LatencyTable.measure(made, x, n_networks=40, **settings)
     print(f"measured in {time.perf_counter() - start:.0f} s")
     points = made.space.samples(100, seed=99)
-    # Rounds in turns, as the table measures: the least of three medians, so that a busy minute harms no network alone.
-    settings = {"clock": "cpu", "repeats": 3, "warmup": 5}
-    nets = [mn.derive(made, point) for point in points]
-    rounds = np.array([[mn.evaluate.measure_latency(net, x, **settings).median_ms for net in nets] for _ in range(6)])
-    truth, again = rounds[:3].min(0), rounds[3:].min(0)
-    mean, std = table.predict(points, std=True)
-    relative = np.abs(mean / truth - 1)
-    print(mn.evaluate.rank_report(mean, truth))
-    print(f"median error {np.median(relative):.1%}, 90 % below {np.quantile(relative, 0.9):.1%}")
-    print(f"{np.mean(np.abs(mean - truth) <= 2 * std):.0%} of them within two deviations")
-    twice = np.median(np.abs(again / truth - 1))
-    print(
-        f"measured twice: Spearman {mn.evaluate.rank_report(again, truth).spearman:.3f}, median difference {twice:.1%}"
-    )
+    # The networks of a correction and those of the check in turns, so that all see the same minutes. The median over the
+    # rounds, because a busy machine makes single timings too short as well as too long.
+    others = made.space.samples(40, seed=98)
+    nets = [mn.derive(made, point) for point in others + points]
+    rounds = np.empty((14, len(nets)))
+    for turn, row in enumerate(rounds):
+        for i in np.random.default_rng(turn).permutation(len(nets)):
+            row[i] = mn.evaluate.measure_latency(nets[i], x, clock="cpu", repeats=3, warmup=1).median_ms
+    measured_ms = np.median(rounds, 0)
+    truth = measured_ms[40:]
+    print(f"median latency {np.median(truth):.1f} ms")
+    for name, one in (("as measured", table), ("corrected in turns", table.corrected(others, measured_ms[:40]))):
+        mean, std = one.predict(points, std=True)
+        relative = np.abs(mean / truth - 1)
+        print(f"{name}: {mn.evaluate.rank_report(mean, truth)}")
+        print(f"  median error {np.median(relative):.1%}, 90 % below {np.quantile(relative, 0.9):.1%}")
+        print(f"  {np.mean(np.abs(mean - truth) <= 2 * std):.0%} of them within two deviations")
+    once, again = np.median(rounds[::2, 40:], 0), np.median(rounds[1::2, 40:], 0)
+    agreement = mn.evaluate.rank_report(again, once)
+    twice = np.median(np.abs(again / once - 1))
+    print(f"measured twice: Spearman {agreement.spearman:.3f}, median difference {twice:.1%}")
 
 
 def ofa(z):

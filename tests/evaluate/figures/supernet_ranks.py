@@ -10,13 +10,11 @@ time, in pieces of `--seconds`; goes on where FOLDER ends. Prints the table when
 import argparse
 import json
 import os
-import random
 import sys
 import time
 
 import numpy as np
 import torch
-from networks import MACRO, MACRO_OPS, Classifier
 from torch import nn
 from torch.nn import functional as F
 
@@ -37,21 +35,6 @@ def pictures(data):
     return ready(train_x), torch.from_numpy(train_y).long(), ready(test_x), torch.from_numpy(test_y).long()
 
 
-def op(name):
-    @mn.ops.register(f"macro_{name}")
-    def build(slot):
-        return MACRO_OPS[name](slot.in_channels, slot.out_channels, slot.stride)
-
-    return f"macro_{name}"
-
-
-def make():
-    slots = [mn.Slot(n_in, n_out, stride=stride) for n_in, n_out, stride in MACRO]
-    ops = [op(name) for name in MACRO_OPS]
-    supernet = mn.rewrite(Classifier(slots), [mn.rules.slots(ops)], example=torch.zeros(2, 3, 32, 32))
-    return supernet.to(memory_format=torch.channels_last)  # depthwise kernels run a third faster
-
-
 def augmented(x, generator):
     padded = F.pad(x, (4, 4, 4, 4))
     i, j = torch.randint(0, 9, (2,), generator=generator).tolist()
@@ -66,7 +49,8 @@ def train(supernet, x, y, state, arguments):
         optimizer.load_state_dict(state["optimizer"])
         supernet.load_state_dict(state["model"])
     limit, end = arguments.minutes * 60, time.monotonic() + arguments.seconds
-    names = [decision.name for decision in supernet.space.decisions]
+    strategy = mn.train.FairNAS() if arguments.fair else mn.train.SinglePath()
+    strategy.n_steps = state["step"]
     supernet.train()
     while state["used_s"] < limit and time.monotonic() < end:
         start = time.process_time()
@@ -75,12 +59,8 @@ def train(supernet, x, y, state, arguments):
         images = augmented(x[rows], generator)
         for group in optimizer.param_groups:
             group["lr"] = 0.05 * 0.5 * (1 + np.cos(np.pi * state["used_s"] / limit))
-        shuffles = random.Random(state["step"])
-        columns = [shuffles.sample(list(decision.choices), 3) for decision in supernet.space.decisions]
         optimizer.zero_grad()
-        for path in list(zip(*columns, strict=True))[: 3 if arguments.fair else 1]:
-            supernet.activate(dict(zip(names, path, strict=True)))
-            F.cross_entropy(supernet(images), y[rows]).backward()
+        strategy.step(supernet, lambda net, batch: F.cross_entropy(net(batch[0]), batch[1]), (images, y[rows]))
         nn.utils.clip_grad_norm_(supernet.parameters(), 5.0)
         optimizer.step()
         state["step"] += 1
@@ -97,7 +77,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=550)
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--test", type=int, default=400, help="pictures that a score looks at")
+    parser.add_argument("--test", type=int, default=300, help="pictures that a score looks at")
     parser.add_argument("--fair", action="store_true")
     arguments = parser.parse_args()
     os.makedirs(arguments.folder, exist_ok=True)
@@ -105,7 +85,8 @@ def main():
     torch.manual_seed(0)
     x, y, test_x, test_y = pictures(arguments.data)
     test_x, test_y = test_x[: arguments.test], test_y[: arguments.test]
-    supernet = make()
+    supernet, _ = mn.spaces.create("nasbench_macro")
+    supernet.to(memory_format=torch.channels_last)  # depthwise kernels run a third faster
     checkpoint = os.path.join(arguments.folder, "supernet.pt")
     state = {"step": 0, "used_s": 0.0}
     if os.path.exists(checkpoint):
@@ -119,12 +100,9 @@ def main():
     supernet.eval()
     bench = mn.benchmarks.NASBenchMacro(os.path.join(arguments.data, "nasbench_macro.npz"))
     points = bench.space.samples(arguments.n, seed=0)
+    points.sort(key=lambda point: bench.space.indices([point])[0].tolist())  # neighbours share what they can
     truth = bench.query(points)["test_accuracy"]
-    mine = [decision.name for decision in supernet.space.decisions]
-    asked = [
-        mn.evaluate.Candidate(i, supernet.space.point({a: f"macro_{v}" for a, v in zip(mine, p.values(), strict=True)}))
-        for i, p in enumerate(points)
-    ]
+    asked = mn.evaluate.candidates([supernet.space.point(point) for point in points])
 
     def score(net):
         with torch.no_grad():
@@ -133,13 +111,13 @@ def main():
     scores_file = os.path.join(arguments.folder, "scores.json")
     scores = json.load(open(scores_file)) if os.path.exists(scores_file) else {}
     end = time.monotonic() + arguments.seconds
+    settings = {"calibration": [x[:100], x[100:200]], "costs": False, "prefix_bytes": 2**30}
     for policy in ("recalibrate", "batch", "none"):
-        calibration = [x[i * 100 : (i + 1) * 100] for i in range(2)]
-        evaluator = mn.evaluate.SharedWeights(supernet, score, batch_norm=policy, calibration=calibration, costs=False)
+        evaluator = mn.evaluate.SharedWeights(supernet, score, batch_norm=policy, **settings)
         found = scores.setdefault(policy, [])
         while len(found) < len(asked) and time.monotonic() < end:
-            found += [outcome["accuracy"] for outcome in evaluator.evaluate(asked[len(found) : len(found) + 10])]
-    json.dump(scores, open(scores_file, "w"))
+            found += [outcome["accuracy"] for outcome in evaluator.evaluate(asked[len(found) : len(found) + 20])]
+            json.dump(scores, open(scores_file, "w"))
     if any(len(found) < len(asked) for found in scores.values()):
         print({policy: len(found) for policy, found in scores.items()})
         return

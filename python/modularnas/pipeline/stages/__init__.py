@@ -15,6 +15,7 @@ STAGES = {
     "train_supernet": f"{_HERE}.train_supernet:train_supernet",
     "differentiable_search": f"{_HERE}.differentiable_search:differentiable_search",
     "search": f"{_HERE}.search:search",
+    "sample": f"{_HERE}.sample:sample",
     "derive": f"{_HERE}.derive:derive",
     "train": f"{_HERE}.train:train",
     "tune": f"{_HERE}.tune:tune",

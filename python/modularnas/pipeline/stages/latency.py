@@ -23,6 +23,7 @@ class Measured(TypedDict):
 
     table: dict[str, Any]
     error: float
+    constraints: dict[str, list[float | None]]
 
 
 def latency(
@@ -34,6 +35,7 @@ def latency(
     n_networks: int = 32,
     n_points: int = 64,
     n_checked: int = 10,
+    limit_ms: float | None = None,
 ) -> Measured:
     """Measures the layers of a supernet.
 
@@ -46,9 +48,12 @@ def latency(
         n_networks: whole networks that are measured to correct the sums of layers.
         n_points: networks that are looked through for settings of layers.
         n_checked: how many other networks are measured to know the table's error.
+        limit_ms: of the networks to be found; None: the median of networks drawn at random, which means the same on
+            every machine.
 
     Returns:
-        `table`, for the `latency` of `search`; `error`, the median relative error of its predictions.
+        `table` and `constraints`, for the `latency` and the `constraints` of `search`; `error`, the median relative
+        error of the table's predictions.
     """
     net, example = load_supernet(supernet, weights)
     x = example[:1].expand(batch_size, *example.shape[1:]).contiguous()
@@ -60,4 +65,10 @@ def latency(
     for point in net.space.samples(n_checked, seed=seed + 1):
         timing = measure_latency(net.derive(point).eval(), x, device=device, repeats=repeats)
         errors.append(abs(table.predict(point) / timing.median_ms - 1))
-    return {"table": json.loads(table.to_json()), "error": float(np.median(errors))}
+    if limit_ms is None:
+        limit_ms = float(np.median([table.predict(point) for point in net.space.samples(n_points, seed=seed)]))
+    return {
+        "table": json.loads(table.to_json()),
+        "error": float(np.median(errors)),
+        "constraints": {"latency_ms": [None, limit_ms]},
+    }

@@ -25,10 +25,12 @@ __all__ = ["Morphed", "grown", "morph", "plain_network"]
 
 
 class Morphed(TypedDict):
-    """The best network that grew."""
+    """The best network that grew, and the one that it grew from."""
 
     network: dict[str, Any]
     weights: dict[str, Tensor]
+    given_network: dict[str, Any]
+    given_weights: dict[str, Tensor]
     values: dict[str, float]
     trials: list[dict[str, Any]]
 
@@ -66,8 +68,8 @@ def morph(
         metric: the task's metric to maximise, on the validation part.
 
     Returns:
-        `network`, the description of the best, for `train`, `evaluate` and `export`; its `weights` and `values`; all
-        `trials`.
+        `network`, the description of the best, for `train`, `evaluate` and `export`; its `weights` and `values`;
+        `given_network` and `given_weights`, the network that it grew from, trained for `first_epochs`; all `trials`.
     """
     made = make_task(task)
     torch.manual_seed(seed)
@@ -110,6 +112,8 @@ def morph(
     return {
         "network": description,
         "weights": to_cpu(trained.state_dict()),
+        "given_network": {**description, "point": {"morphism_0": "stop"}},
+        "given_weights": to_cpu(net.state_dict()),
         "values": best.values,
         "trials": [{"point": dict(trial.point), "values": trial.values} for trial in study.trials],
     }
