@@ -270,7 +270,7 @@ def _over(window: dict[str, Any], size: Sequence[Any]) -> list[Any]:
     ]
 
 
-@torch.library.register_fake("modularnas::edge")
+@torch.library.register_fake("modularnas::edge")  # type: ignore[untyped-decorator]
 def _shapes(
     x: Tensor, weights: Tensor, parameters: list[Tensor], running: list[Tensor], program: str, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -305,7 +305,7 @@ def _shapes(
     return x.new_empty(out), x.new_empty([n_saved if keep else 0]), x.new_empty([n_statistics])
 
 
-@torch.library.register_fake("modularnas::edge_backward")
+@torch.library.register_fake("modularnas::edge_backward")  # type: ignore[untyped-decorator]
 def _gradient_shapes(
     gradient: Tensor,
     x: Tensor,
