@@ -435,3 +435,27 @@ def fit_surrogate(
 
 def encoded_columns(space: SearchSpace) -> list[tuple[int, int, bool]]:
     """The columns of `space.encode` as (start, stop, numeric), one a decision."""
+
+def edge_forward(
+    x: Tensor,
+    weights: Tensor,
+    parameters: Sequence[Tensor],
+    running: Sequence[Tensor],
+    program: str,
+    keep: bool,
+    threads: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The weighted sum of a mixed op; what the backward pass needs; means and variances of every norm."""
+
+def edge_backward(
+    gradient: Tensor,
+    x: Tensor,
+    weights: Tensor,
+    parameters: Sequence[Tensor],
+    saved: Tensor,
+    statistics: Tensor,
+    program: str,
+    needed: Sequence[bool],
+    threads: int,
+) -> list[Tensor]:
+    """The gradients of the input, the weights and the parameters; empty ones where not needed."""

@@ -714,3 +714,177 @@ fn give_norm<T: Real>(step: &Step, sums: &[(f64, f64)], factor: f64, into: &mut 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Numbers without a pattern, between -1 and 1.
+    fn numbers(count: usize, seed: usize) -> Vec<f64> {
+        (0..count).map(|i| (((i + 31 * seed) as f64 * 12.9898).sin() * 43758.547).fract()).collect()
+    }
+
+    /// The sum of a window's taps, or their largest, at every position, written out.
+    fn naive(stage: &Stage, x: &[f64], shape: Shape, weight: &[f64]) -> Vec<f64> {
+        let (window, kind) = match stage {
+            Stage::Depthwise { window } => (window, 0),
+            Stage::MaxPool { window } => (window, 1),
+            Stage::AvgPool { window, count_padding } => (window, if *count_padding { 2 } else { 3 }),
+            Stage::Pointwise { .. } => unreachable!("not drawn"),
+        };
+        let out = window.over(shape).unwrap();
+        let [kh, kw] = window.kernel;
+        let mut made = Vec::new();
+        for plane in 0..shape.n * shape.c {
+            for y in 0..out.h {
+                for x_at in 0..out.w {
+                    let (mut sum, mut largest, mut seen) = (0.0, f64::NEG_INFINITY, 0);
+                    for i in 0..kh {
+                        for j in 0..kw {
+                            let row = (y * window.stride[0] + i * window.dilation[0])
+                                .checked_sub(window.padding[0]);
+                            let column = (x_at * window.stride[1] + j * window.dilation[1])
+                                .checked_sub(window.padding[1]);
+                            let (Some(row), Some(column)) = (row, column) else { continue };
+                            if row >= shape.h || column >= shape.w {
+                                continue;
+                            }
+                            let value = x[plane * shape.plane() + row * shape.w + column];
+                            let tap = if kind == 0 {
+                                weight[(plane % shape.c) * kh * kw + i * kw + j]
+                            } else {
+                                1.0
+                            };
+                            sum += tap * value;
+                            largest = f64::max(largest, value);
+                            seen += 1;
+                        }
+                    }
+                    made.push(match kind {
+                        0 => sum,
+                        1 => largest,
+                        2 => sum / (kh * kw) as f64,
+                        _ => sum / f64::from(seen),
+                    });
+                }
+            }
+        }
+        made
+    }
+
+    fn windows() -> impl Strategy<Value = Window> {
+        let axis = || (1..=5_usize, 1..=3_usize, 1..=3_usize, any::<prop::sample::Index>());
+        (axis(), axis()).prop_map(|(down, right)| {
+            let padding = |k: usize, d: usize, at: prop::sample::Index| at.index(d * (k - 1) + 1);
+            Window {
+                kernel: [down.0, right.0],
+                stride: [down.1, right.1],
+                dilation: [down.2, right.2],
+                padding: [padding(down.0, down.2, down.3), padding(right.0, right.2, right.3)],
+            }
+        })
+    }
+
+    fn stages() -> impl Strategy<Value = Stage> {
+        prop_oneof![
+            windows().prop_map(|window| Stage::Depthwise { window }),
+            windows().prop_map(|window| Stage::MaxPool { window }),
+            (windows(), any::<bool>())
+                .prop_map(|(window, count_padding)| Stage::AvgPool { window, count_padding }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 128 }))]
+
+        /// Forward as written out; backward as the differences of forward, to which it is the adjoint.
+        #[test]
+        fn windows_are_what_loops_make(
+            stage in stages(), n in 0..3_usize, c in 1..4_usize, h in 1..11_usize, w in 1..11_usize,
+            threads in 1..3_usize,
+        ) {
+            let shape = Shape { n, c, h, w };
+            let (Stage::Depthwise { window } | Stage::MaxPool { window } | Stage::AvgPool { window, .. }) = &stage
+            else { unreachable!("not drawn") };
+            let Ok(out) = window.over(shape) else { return Ok(()) };
+            // An average over padding alone has no value.
+            let alone = |axis: usize, size: usize, last: usize| {
+                (0..window.kernel[axis]).all(|t| last * window.stride[axis] + t * window.dilation[axis]
+                    >= size + window.padding[axis])
+                    || (0..=last).any(|at| (0..window.kernel[axis]).all(|t| {
+                        let place = at * window.stride[axis] + t * window.dilation[axis];
+                        place < window.padding[axis] || place >= size + window.padding[axis]
+                    }))
+            };
+            prop_assume!(!alone(0, h, out.h - 1) && !alone(1, w, out.w - 1));
+            let x = numbers(shape.count(), 1);
+            let sizes = vec![c, 1, window.kernel[0], window.kernel[1]];
+            let weight = numbers(sizes.iter().product(), 2);
+            let parameters: Vec<Values<f64>> = match stage {
+                Stage::Depthwise { .. } => vec![Values { numbers: &weight, sizes }],
+                _ => Vec::new(),
+            };
+            let n_parameters = parameters.len();
+            let given = Given { x: &x, shape, weights: &[0.5], parameters, running: Some(Vec::new()) };
+            let segment = Segment { relu: false, stages: vec![stage.clone()], norm: None };
+            let program = Program { chains: vec![Some(vec![segment])] };
+            let plan = program.plan(&given).unwrap();
+            let mut made = vec![f64::NAN; plan.out.count()];
+            plan.forward(&given, &mut made, &mut [], &mut [], threads).unwrap();
+            let expected = naive(&stage, &x, shape, &weight);
+            for (a, b) in made.iter().zip(&expected) {
+                prop_assert!((a - 0.5 * b).abs() < 1e-12, "{a} is not half of {b}");
+            }
+
+            let gradient = numbers(made.len(), 3);
+            let (mut of_x, mut of_weight) = (vec![f64::NAN; x.len()], vec![f64::NAN; weight.len()]);
+            let mut into = Gradients {
+                x: Some(&mut of_x),
+                weights: None,
+                parameters: std::iter::once(Some(&mut of_weight[..])).take(n_parameters).collect(),
+            };
+            plan.backward(&gradient, &given, &[], &[], &mut into, threads).unwrap();
+            let value = |x: &[f64], weight: &[f64]| -> f64 {
+                0.5 * naive(&stage, x, shape, weight).iter().zip(&gradient).map(|(a, g)| a * g).sum::<f64>()
+            };
+            for (i, found) in of_x.iter().enumerate() {
+                let (mut more, mut less) = (x.clone(), x.clone());
+                more[i] += 1e-6;
+                less[i] -= 1e-6;
+                let slope = (value(&more, &weight) - value(&less, &weight)) / 2e-6;
+                prop_assert!((slope - found).abs() < 1e-6, "{found} is not {slope}");
+            }
+            for (i, found) in of_weight.iter().enumerate().take(if n_parameters == 0 { 0 } else { 8 }) {
+                let (mut more, mut less) = (weight.clone(), weight.clone());
+                more[i] += 1e-3;
+                less[i] -= 1e-3;
+                let slope = (value(&x, &more) - value(&x, &less)) / 2e-3;
+                prop_assert!((slope - found).abs() < 1e-8, "{found} is not {slope}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let x = [0.0_f32; 16];
+        let given = Given {
+            x: &x,
+            shape: Shape { n: 1, c: 1, h: 4, w: 4 },
+            weights: &[1.0],
+            parameters: vec![Values { numbers: &x[..9], sizes: vec![1, 1, 3, 3] }],
+            running: None,
+        };
+        let stage = |k: usize, padding: usize| {
+            format!(
+                r#"[[{{"relu":true,"stages":[{{"kind":"depthwise","window":{{"kernel":[{k},{k}],"stride":[1,1],"padding":[{padding},{padding}],"dilation":[1,1]}}}}],"norm":null}}]]"#
+            )
+        };
+        assert!(Program::parse(&stage(3, 1)).unwrap().plan(&given).is_ok());
+        assert!(Program::parse(&stage(5, 2)).unwrap().plan(&given).is_err());
+        assert!(Program::parse(&stage(3, 3)).unwrap().plan(&given).is_err());
+        assert!(Program::parse("[]").unwrap().plan(&given).is_err());
+        assert!(Program::parse("{").is_err());
+    }
+}

@@ -46,8 +46,8 @@ def kernels(channels, size):
 
 
 def cells(fuse):
-    supernet, _ = mn.spaces.create("darts", image_size=16, channels=8, layers=3, fuse=fuse)
-    return supernet, torch.randn(8, 3, 16, 16)
+    supernet, _ = mn.spaces.create("darts", image_size=32, channels=16, layers=8, fuse=fuse)
+    return supernet, torch.randn(8, 3, 32, 32)
 
 
 @pytest.mark.benchmark
@@ -56,7 +56,7 @@ def cells(fuse):
     [
         ("kernels 3/5/7, 16 channels", kernels(16, 32)),
         ("kernels 3/5/7, 64 channels", kernels(64, 16)),
-        ("DARTS", cells),
+        ("DARTS, 8 cells, 16 channels, batch 8", cells),
     ],
     ids=["kernels16", "kernels64", "darts"],
 )

@@ -261,6 +261,7 @@ def test_everyday_uses(kind):
         )
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch hides its own, unless it is an error
 def test_compiled_relaxed_networks_agree():
     plain, fused, x = pair(["conv_3x3", "conv_5x5", "identity", "nor_conv_3x3", "max_pool_3x3"])
     relax((plain, fused))

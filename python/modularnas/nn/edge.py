@@ -6,7 +6,7 @@ ReLU, depthwise and 1 x 1 convolution, pool and batch norm of a mixed op are one
 in Rust (`src/kernel`): shared passes, one tensor kept a norm, nothing computed for what is not active. A norm's running
 statistics are moved by the caller, so the operator changes nothing that it is given.
 
-The operator is one of `torch.library`: autograd, autocast, `torch.compile` and flop counters know it. It exists on CPU
+The operator is one of `torch.library`: autograd and autocast know it, tracers its shapes. It exists on CPU
 tensors of 32 and 64 bits; everything else keeps torch's own operators. A derivative of its derivative is taken of
 `plain`, the same program in torch's operators.
 """
@@ -203,9 +203,8 @@ def takes(chain: Chain, x: Tensor) -> bool:
     """Whether the operator is for this input, and the chain's modules still are what was read."""
     if x.device.type != "cpu" or x.dim() != 4 or type(x) not in (Tensor, nn.Parameter) or not x.numel():
         return False
-    if torch.compiler.is_exporting():  # a program for others holds torch's operators alone
-        return False
-    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+    # A compiler fuses torch's own operators, and an exported program holds them alone.
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
     if any(type(module) is not kind for module, kind in chain.modules):
         return False
@@ -271,7 +270,7 @@ def _over(window: dict[str, Any], size: Sequence[Any]) -> list[Any]:
     ]
 
 
-@torch.library.register_fake("modularnas::edge")
+@torch.library.register_fake("modularnas::edge")  # type: ignore[untyped-decorator]
 def _shapes(
     x: Tensor, weights: Tensor, parameters: list[Tensor], running: list[Tensor], program: str, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -306,7 +305,7 @@ def _shapes(
     return x.new_empty(out), x.new_empty([n_saved if keep else 0]), x.new_empty([n_statistics])
 
 
-@torch.library.register_fake("modularnas::edge_backward")
+@torch.library.register_fake("modularnas::edge_backward")  # type: ignore[untyped-decorator]
 def _gradient_shapes(
     gradient: Tensor,
     x: Tensor,

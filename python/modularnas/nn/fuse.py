@@ -339,7 +339,7 @@ class Fused:
         weights = paths.scalars
         if paths.watched or (mixed.training and any(mixed.drop.values())):
             return None
-        if not weights:
+        if paths.weights is None:
             return self._alone(paths.codes[0], x)
         left = dict.fromkeys(code for code in paths.codes if not self.candidates[code].zero)
         plain = [code for code in left if _has_hooks(self.candidates[code].parts)]
@@ -403,7 +403,7 @@ class Fused:
     def _run(self, chains: Sequence[Chain | None], weights: Any, x: Tensor) -> Tensor:
         """The native operator, and what moves in the norms of its chains."""
         out, statistics = edge(chains, weights, x)
-        norms = [segment.norm for chain in chains if chain is not None for segment in chain.norms()]
+        norms: list[Any] = [segment.norm for chain in chains if chain is not None for segment in chain.norms()]
         if not any(norm.training for norm in norms):
             return out
         if out.numel() == out.shape[1]:
