@@ -133,7 +133,7 @@ impl Band {
             }
         }
         let margin = taps.iter().map(|&(_, offset)| offset).max().unwrap_or(0);
-        let span = (input.n * rows * pitch).next_multiple_of(BLOCK);
+        let span = (input.n * rows * pitch).next_multiple_of(BLOCK).max(BLOCK);
         Ok(Band { input, output, window, rows, pitch, span, margin, taps })
     }
 
