@@ -55,7 +55,7 @@ impl Dense {
     pub(super) fn new(space: &SearchSpace, codes: &[u8]) -> Result<Self> {
         let counts: Box<[u32]> = (0..space.len()).map(|i| space.count(i).unsigned_abs()).collect();
         let size = counts.iter().map(|&n| n as usize).product();
-        if counts.is_empty() || codes.len() % counts.len() != 0 {
+        if counts.is_empty() || !codes.len().is_multiple_of(counts.len()) {
             return Err(Error::Evaluation(format!(
                 "the table has {} codes; expected a multiple of {} (one for each decision)",
                 codes.len(),

@@ -105,10 +105,10 @@ pub(crate) fn label_from_py(value: &Bound<'_, PyAny>) -> PyResult<Label> {
         let items: Vec<Bound<'_, PyAny>> = value.extract()?;
         return Ok(Label::List(items.iter().map(label_from_py).collect::<PyResult<_>>()?));
     }
-    if !value.is_instance_of::<PyFloat>() {
-        if let Ok(n) = value.extract::<i64>() {
-            return Ok(Label::Int(n));
-        }
+    if !value.is_instance_of::<PyFloat>()
+        && let Ok(n) = value.extract::<i64>()
+    {
+        return Ok(Label::Int(n));
     }
     if let Ok(x) = value.extract::<f64>() {
         return Ok(Label::Real(x));

@@ -514,10 +514,10 @@ impl PyStudy {
         rows: usize,
     ) -> PyResult<(usize, PyArrayLike1<'py, f64, AllowTypeChange>)> {
         let py = values.py();
-        if let Ok(found) = values.extract::<PyArrayLike1<'py, f64, AllowTypeChange>>() {
-            if found.len()? == rows {
-                return Ok((self.column(py, metric)?, found));
-            }
+        if let Ok(found) = values.extract::<PyArrayLike1<'py, f64, AllowTypeChange>>()
+            && found.len()? == rows
+        {
+            return Ok((self.column(py, metric)?, found));
         }
         let given = match values.getattr_opt("shape")? {
             Some(shape) => format!("an array of shape {}", shape.str()?),

@@ -88,7 +88,7 @@ impl Joint {
         if self.columns == 0 {
             return Ok(self.constant.iter().map(|&value| vec![value]).collect());
         }
-        if rows.len() % self.columns != 0 {
+        if !rows.len().is_multiple_of(self.columns) {
             return Err(Error::Space(format!(
                 "the indices have {} codes; expected a multiple of the {} decisions",
                 rows.len(),

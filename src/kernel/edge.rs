@@ -139,6 +139,30 @@ struct Step<'p> {
 }
 
 impl Step<'_> {
+    /// The norm at its end as a scale and a shift a channel.
+    fn affine<T: Real>(&self, given: &Given<T>, statistics: &[T]) -> Option<Affine<T>> {
+        let norm = self.segment.norm?;
+        let c = self.output().c;
+        let own = &statistics[self.statistics..self.statistics + 2 * c];
+        let at = self.parameters[self.parameters.len() - 1];
+        let weight_bias =
+            norm.affine.then(|| (given.parameters[at].numbers, given.parameters[at + 1].numbers));
+        Some(Affine::new(&own[..c], &own[c..], norm.eps, weight_bias, norm.of_batch))
+    }
+
+    /// The sum of the gradient times what the last norm gives.
+    fn weight_gradient<T: Real>(&self, given: &Given<T>, sums: &[(f64, f64)]) -> f64 {
+        let at = self.parameters[self.parameters.len() - 1];
+        match self.segment.norm {
+            Some(norm) if norm.affine => {
+                let (weight, bias) = (given.parameters[at].numbers, given.parameters[at + 1].numbers);
+                let parts = sums.iter().zip(weight).zip(bias);
+                parts.map(|((sum, w), b)| sum.0 * w.wide() + sum.1 * b.wide()).sum()
+            }
+            _ => sums.iter().map(|sum| sum.0).sum(),
+        }
+    }
+
     fn input(&self) -> Shape {
         self.shapes[0]
     }
@@ -386,17 +410,7 @@ pub struct Gradients<'a, T> {
     pub parameters: Vec<Option<&'a mut [T]>>,
 }
 
-impl<'p> Plan<'p> {
-    fn affine<T: Real>(&self, step: &Step, given: &Given<T>, statistics: &[T]) -> Option<Affine<T>> {
-        let norm = step.segment.norm?;
-        let c = step.output().c;
-        let own = &statistics[step.statistics..step.statistics + 2 * c];
-        let at = step.parameters[step.parameters.len() - 1];
-        let weight_bias =
-            norm.affine.then(|| (given.parameters[at].numbers, given.parameters[at + 1].numbers));
-        Some(Affine::new(&own[..c], &own[c..], norm.eps, weight_bias, norm.of_batch))
-    }
-
+impl Plan<'_> {
     /// Runs the stages of a segment from the `from`th on up to the `to`th.
     fn run<T: Real>(
         step: &Step,
@@ -478,7 +492,7 @@ impl<'p> Plan<'p> {
                         *to = T::of(variance.wide() * (count / (count - 1.0)));
                     }
                 }
-                let affine = self.affine(step, given, statistics);
+                let affine = step.affine(given, statistics);
                 value = (made, affine);
             }
             tails.push((value.0, value.1, weight));
@@ -544,7 +558,7 @@ impl<'p> Plan<'p> {
                 || into.weights.is_some()
                 || steps.iter().any(|step| wants(step, &into.parameters));
             if wanted {
-                self.chain_backward(k, steps, gradient, given, saved, statistics, into, threads)?;
+                Self::chain_backward(k, steps, gradient, given, saved, statistics, into, threads)?;
             }
         }
         Ok(())
@@ -552,7 +566,6 @@ impl<'p> Plan<'p> {
 
     #[allow(clippy::too_many_arguments)]
     fn chain_backward<T: Real>(
-        &self,
         k: usize,
         steps: &[Step],
         gradient: &[T],
@@ -565,7 +578,7 @@ impl<'p> Plan<'p> {
         let weight = given.weights[k];
         // What each segment made, and its norm, from the front.
         let affines: Vec<Option<Affine<T>>> =
-            steps.iter().map(|step| self.affine(step, given, statistics)).collect();
+            steps.iter().map(|step| step.affine(given, statistics)).collect();
         let mut values: Vec<Made<T>> = Vec::new();
         for (i, step) in steps.iter().enumerate() {
             let value = match step.saved {
@@ -575,7 +588,8 @@ impl<'p> Plan<'p> {
             values.push(value);
         }
         let Some(last) = steps.last() else {
-            return self.identity_backward(k, gradient, given, into);
+            identity_backward(k, gradient, given, into);
+            return Ok(());
         };
         // From the end: the gradient of what the last segment made.
         let end = steps.len() - 1;
@@ -584,7 +598,7 @@ impl<'p> Plan<'p> {
             let factor = (weight.wide(), false);
             let sums = affine.backward(gradient, &values[end], last.output(), factor, &mut current, threads);
             if let Some(weights) = into.weights.as_deref_mut() {
-                weights[k] = T::of(self.weight_gradient(last, given, &sums));
+                weights[k] = T::of(last.weight_gradient(given, &sums));
             }
             give_norm(last, &sums, weight.wide(), into);
         } else {
@@ -643,35 +657,16 @@ impl<'p> Plan<'p> {
         }
         Ok(())
     }
+}
 
-    fn identity_backward<T: Real>(
-        &self,
-        k: usize,
-        gradient: &[T],
-        given: &Given<T>,
-        into: &mut Gradients<T>,
-    ) -> Result<()> {
-        let weight = given.weights[k];
-        if let Some(weights) = into.weights.as_deref_mut() {
-            weights[k] = T::of(norm::dot(gradient, given.x));
-        }
-        if let Some(x) = into.x.as_deref_mut() {
-            norm::add(x, gradient, weight, None);
-        }
-        Ok(())
+/// The gradients of an identity.
+fn identity_backward<T: Real>(k: usize, gradient: &[T], given: &Given<T>, into: &mut Gradients<T>) {
+    let weight = given.weights[k];
+    if let Some(weights) = into.weights.as_deref_mut() {
+        weights[k] = T::of(norm::dot(gradient, given.x));
     }
-
-    /// The sum of the gradient times what the last norm gives.
-    fn weight_gradient<T: Real>(&self, step: &Step, given: &Given<T>, sums: &[(f64, f64)]) -> f64 {
-        let at = step.parameters[step.parameters.len() - 1];
-        match step.segment.norm {
-            Some(norm) if norm.affine => {
-                let (weight, bias) = (given.parameters[at].numbers, given.parameters[at + 1].numbers);
-                let parts = sums.iter().zip(weight).zip(bias);
-                parts.map(|((sum, w), b)| sum.0 * w.wide() + sum.1 * b.wide()).sum()
-            }
-            _ => sums.iter().map(|sum| sum.0).sum(),
-        }
+    if let Some(x) = into.x.as_deref_mut() {
+        norm::add(x, gradient, weight, None);
     }
 }
 

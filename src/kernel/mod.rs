@@ -5,6 +5,11 @@
 //! a function for several kinds of processor and takes the best; `threads` are those that the caller has. Pictures are
 //! `(N, C, H, W)`, contiguous.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a loop is compiled for a kind of processor only inside of the function that is"
+)]
+
 mod band;
 mod buffer;
 mod depthwise;

@@ -72,7 +72,7 @@ fn won_body<T: Real, const FMA: bool>(gradient: &[T], winners: &[T], taps: &[(us
 #[inline(always)]
 fn scale_body<T: Real, const FMA: bool>(line: &mut [T], by: &[T]) {
     for (value, &factor) in line.iter_mut().zip(by) {
-        *value = *value * factor;
+        *value *= factor;
     }
 }
 

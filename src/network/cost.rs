@@ -131,7 +131,7 @@ impl CostModel {
         if self.decisions == 0 {
             return Ok(1);
         }
-        if rows.len() % self.decisions != 0 {
+        if !rows.len().is_multiple_of(self.decisions) {
             return Err(Error::Network(format!(
                 "the indices have {} codes; expected a multiple of the {} decisions",
                 rows.len(),

@@ -515,7 +515,7 @@ impl<'a> Walk<'a> {
         }
         let mut few: Vec<u32> = roots.into_iter().step_by(repeat).collect();
         let repeats = |few: &[u32], period: usize| few[period..].iter().zip(few).all(|(a, b)| a == b);
-        if let Some(period) = (2..few.len()).find(|&n| few.len() % n == 0 && repeats(&few, n)) {
+        if let Some(period) = (2..few.len()).find(|&n| few.len().is_multiple_of(n) && repeats(&few, n)) {
             few.truncate(period);
         }
         (few, repeat)
@@ -653,7 +653,7 @@ impl<'a> Walk<'a> {
             widths[index].producers.push(number);
             let reason = if classes.len() as u64 != widths[index].channels {
                 Some("it is coupled with only a part of another layer's channels".to_string())
-            } else if widths[index].size % widths[index].channels.max(1) != 0 {
+            } else if !widths[index].size.is_multiple_of(widths[index].channels.max(1)) {
                 Some("its channels repeat unevenly".to_string())
             } else {
                 classes.iter().find_map(|class| self.fixed.get(class)).map(ToString::to_string)
@@ -698,7 +698,8 @@ impl<'a> Walk<'a> {
 
 /// Whether a dimension of a view, given with its stride and size, is the heads of an attention.
 fn splits(attention: &Attention, (_, stride, size): (usize, usize, usize)) -> bool {
-    let heads = [attention.heads, attention.kv_heads].iter().any(|&heads| size as u64 % heads == 0);
+    let heads =
+        [attention.heads, attention.kv_heads].iter().any(|&heads| (size as u64).is_multiple_of(heads));
     heads && attention.head_size.is_none_or(|known| known == stride as u64)
 }
 

@@ -179,10 +179,10 @@ impl SearchAlgorithm for Promotion {
                 self.levels[below].promoted(parent);
             }
             // Nothing is promoted from the last rung.
-            if rung + 1 < self.levels.len() {
-                if let Some(one) = Individual::of(trial, cx.goals) {
-                    self.levels[rung].add(one, self.rungs.eta());
-                }
+            if rung + 1 < self.levels.len()
+                && let Some(one) = Individual::of(trial, cx.goals)
+            {
+                self.levels[rung].add(one, self.rungs.eta());
             }
         }
         Ok(())

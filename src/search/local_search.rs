@@ -124,10 +124,10 @@ impl Climb {
             if let Some(start) = individual.filter(|start| better(start, self.best_start.as_ref())) {
                 self.best_start = Some(start);
             }
-            if self.told == self.settings.starts {
-                if let Some(start) = self.best_start.take() {
-                    self.stand_on(cx, start);
-                }
+            if self.told == self.settings.starts
+                && let Some(start) = self.best_start.take()
+            {
+                self.stand_on(cx, start);
             }
             return;
         }
@@ -140,10 +140,11 @@ impl Climb {
         };
         let Some(at) = self.open.iter().position(|point| *point == trial.point) else { return };
         self.open.remove(at);
-        if let Some(next) = individual {
-            if better(&next, Some(centre)) && better(&next, self.candidate.as_ref()) {
-                self.candidate = Some(next);
-            }
+        if let Some(next) = individual
+            && better(&next, Some(centre))
+            && better(&next, self.candidate.as_ref())
+        {
+            self.candidate = Some(next);
         }
         if self.open.is_empty() || self.settings.improvement == Improvement::First {
             match self.candidate.take() {

@@ -343,10 +343,10 @@ impl SearchAlgorithm for Parzen {
                             found = Some(candidate);
                         }
                     }
-                    if let Some(point) = &found {
-                        if offset + 1 < count {
-                            densities.lie(space, point);
-                        }
+                    if let Some(point) = &found
+                        && offset + 1 < count
+                    {
+                        densities.lie(space, point);
                     }
                 }
             }

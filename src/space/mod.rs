@@ -357,7 +357,7 @@ impl SearchSpace {
     pub fn check_codes(&self, rows: &[i32]) -> Result<()> {
         let width = self.len().max(1);
         let unconditional = self.gates.iter().all(Option::is_none);
-        if unconditional && rows.len() % width == 0 {
+        if unconditional && rows.len().is_multiple_of(width) {
             // Several rows at once, so that the loop is long enough for vector instructions. A negative code is a large
             // one here.
             let counts: Vec<i32> = self.counts.iter().copied().cycle().take(16 * self.len()).collect();

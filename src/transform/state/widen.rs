@@ -36,7 +36,7 @@ impl Widen<'_> {
         let width = self.channels.made_by(self.path)?;
         let known = &self.channels.coupling().widths[width];
         let unit = known.size / known.channels;
-        if self.size < known.size || self.size % unit != 0 {
+        if self.size < known.size || !self.size.is_multiple_of(unit) {
             let (path, size, given) = (self.path, known.size, self.size);
             return Err(Error::Network(format!(
                 "'{path}' is to be {given} wide; expected a multiple of {unit} from {size} on"
