@@ -235,15 +235,6 @@ def test_points_of_nasbench101_are_those_of_the_benchmark(data):
     )
 
 
-def test_costs_are_those_of_the_batch_that_is_asked_for():
-    settings = {"num_classes": 10, "image_size": 16, "width": 0.25}
-    (one, x), (two, _) = (mn.spaces.create("mobilenet_v3", batch_size=n, **settings) for n in (1, 2))
-    point = one.space.sample(seed=0)
-    assert len(x) == 1
-    assert one.cost(point)["params"] == two.cost(point)["params"]
-    assert 2 * one.cost(point)["macs"] == two.cost(point)["macs"]
-
-
 def test_errors_say_what_there_is():
     with pytest.raises(mn.SpaceError, match=r"no ready space 'dart'; did you mean 'darts'"):
         mn.spaces.create("dart")

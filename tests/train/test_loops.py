@@ -145,6 +145,7 @@ def test_channels_last():
     torch.testing.assert_close(last.eval().activate(point)(x), mn.derive(last, point).eval()(X), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch hides its own, unless it is an error
 @pytest.mark.parametrize("mode", ["sliced", "masked"])
 def test_a_compiled_supernet_trains(mode):
     torch.compiler.reset()

@@ -431,7 +431,7 @@ COPIED = {
 }
 
 
-class Attention(nn.Module):
+class ManyHeads(nn.Module):
     def __init__(self):
         super().__init__()
         self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
@@ -443,7 +443,7 @@ class Attention(nn.Module):
 @pytest.mark.parametrize("heads", [1, 2, 4])
 def test_fewer_heads_come_back_as_source(heads, tmp_path, proved_here):
     x = torch.randn(2, 5, 16)
-    supernet = mn.rewrite(Attention(), [mn.rules.heads(1, 2, 4)], example=x)
+    supernet = mn.rewrite(ManyHeads(), [mn.rules.heads(1, 2, 4)], example=x)
     net = mn.derive(supernet, {"attention.heads": heads}).eval()
     mn.export(net, tmp_path, example=x)
     assert json.loads((tmp_path / "architecture.json").read_text())["form"] == "source"

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from torch import nn
-from torch.utils._pytree import tree_map
 
 from modularnas.errors import SpaceError
 from modularnas.transform import Supernet, rewrite
@@ -55,7 +54,6 @@ def create(
     *,
     num_classes: int | None = None,
     image_size: int | None = None,
-    batch_size: int | None = None,
     fuse: bool = True,
     **settings: Any,
 ) -> tuple[Supernet, Any]:
@@ -65,7 +63,6 @@ def create(
         name: one of `mn.spaces.names()`.
         num_classes: classes of the output; None: as published.
         image_size: height and width of the pictures, in pixels; None: as published.
-        batch_size: of the example, for which costs are counted: 1 or 2; None: 2.
         fuse: as in `mn.rewrite`.
         **settings: others of the space, as its file says.
 
@@ -92,6 +89,4 @@ def create(
     if unknown:
         raise SpaceError(f"the space {name!r} is given {', '.join(unknown)}; its settings are {', '.join(known)}")
     model, rules, example = build(**settings)
-    if batch_size is not None:
-        example = tree_map(lambda x: x[:batch_size], example)
     return rewrite(model, rules, example=example, fuse=fuse), example
