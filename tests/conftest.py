@@ -30,3 +30,15 @@ def data():
     if not folder.is_dir():
         pytest.skip(f"no research data: there is no folder {folder}; set MODULARNAS_DATA to it")
     return folder
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """A real Ray cluster of this machine with four processors, for the tests of a file."""
+    # Read when ray is imported: busy machines start slowly, and workers would come after everything else on them.
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    ray = pytest.importorskip("ray", reason='needs Ray: pip install "modularnas[ray]"')
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+    yield
+    ray.shutdown()

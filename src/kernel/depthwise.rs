@@ -6,7 +6,7 @@
 
 use super::band::{BLOCK, Band, Window};
 use super::buffer::Buffer;
-use super::real::{Real, compiled, multiply_add};
+use super::real::{Real, compiled, multiply_add, total};
 use super::{Input, by_channel, by_channel_mut, threads};
 use crate::error::Result;
 
@@ -29,9 +29,9 @@ fn products_body<T: Real, const FMA: bool>(source: &[T], offsets: &[usize], by: 
     for (&offset, to) in offsets.iter().zip(out) {
         let line = &source[offset..][..by.len()];
         let (lines, factors) = (line.chunks_exact(BLOCK), by.chunks_exact(BLOCK));
-        let mut total = T::ZERO;
+        let mut rest = T::ZERO;
         for (&value, &factor) in lines.remainder().iter().zip(factors.remainder()) {
-            total = multiply_add::<T, FMA>(value, factor, total);
+            rest = multiply_add::<T, FMA>(value, factor, rest);
         }
         let mut sums = [T::ZERO; BLOCK];
         for (line, factors) in lines.zip(factors) {
@@ -39,16 +39,7 @@ fn products_body<T: Real, const FMA: bool>(source: &[T], offsets: &[usize], by: 
                 *sum = multiply_add::<T, FMA>(value, factor, *sum);
             }
         }
-        // Halves on halves, so that it is a few instructions.
-        let mut half = BLOCK / 2;
-        while half > 0 {
-            let (low, high) = sums.split_at_mut(half);
-            for (low, &high) in low.iter_mut().zip(&*high) {
-                *low += high;
-            }
-            half /= 2;
-        }
-        *to += total + sums[0];
+        *to += rest + total(sums);
     }
 }
 

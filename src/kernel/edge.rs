@@ -400,7 +400,7 @@ impl<T: Real> std::ops::Deref for Made<'_, T> {
     }
 }
 
-/// What gradients are wrote to; None: not wanted.
+/// Where gradients are written; None: not wanted.
 pub struct Gradients<'a, T> {
     /// Of the input.
     pub x: Option<&'a mut [T]>,
@@ -411,17 +411,16 @@ pub struct Gradients<'a, T> {
 }
 
 impl Plan<'_> {
-    /// Runs the stages of a segment from the `from`th on up to the `to`th.
+    /// Runs the first `to` stages of a segment; the last one writes to `last`, if that is given.
     fn run<T: Real>(
         step: &Step,
         given: &Given<T>,
         input: &Input<T>,
         to: usize,
-        last: Option<&mut [T]>,
+        mut last: Option<&mut [T]>,
         threads: Threads,
     ) -> Result<Vec<Buffer<T>>> {
         let mut made: Vec<Buffer<T>> = Vec::new();
-        let mut last = last;
         for (i, stage) in step.segment.stages[..to].iter().enumerate() {
             let before = made.last().map(|values| Input::plain(values, step.shapes[i]));
             let read = before.as_ref().unwrap_or(input);
@@ -525,12 +524,11 @@ impl Plan<'_> {
             return Ok(Made::Here(last));
         }
         // A ReLU alone, or nothing but a norm.
-        let mut copied = Buffer::new(input.values.len());
-        match input.written() {
-            Some(written) => copied.copy_from_slice(&written),
-            None => copied.copy_from_slice(input.values),
-        }
-        Ok(Made::Here(copied))
+        Ok(Made::Here(input.written().unwrap_or_else(|| {
+            let mut copied = Buffer::new(input.values.len());
+            copied.copy_from_slice(input.values);
+            copied
+        })))
     }
 
     /// The gradients, given that of the result, what `forward` kept and its statistics.
@@ -546,35 +544,49 @@ impl Plan<'_> {
         into: &mut Gradients<T>,
         threads: Threads,
     ) -> Result<()> {
+        let shared = [
+            ("the gradient", gradient.len(), self.out.count()),
+            ("what was kept", saved.len(), self.n_saved),
+            ("the statistics", statistics.len(), self.n_statistics),
+        ];
+        for (what, found, expected) in shared {
+            if found != expected {
+                return Err(wrong(what, &[found], &[expected]));
+            }
+        }
         if let Some(x) = into.x.as_deref_mut() {
             x.fill(T::ZERO);
         }
         if let Some(weights) = into.weights.as_deref_mut() {
             weights.fill(T::ZERO);
         }
+        let pass = Pass { gradient, given, saved, statistics, threads };
         for (k, steps) in self.chains.iter().enumerate() {
             let Some(steps) = steps else { continue };
             let wanted = into.x.is_some()
                 || into.weights.is_some()
                 || steps.iter().any(|step| wants(step, &into.parameters));
             if wanted {
-                Self::chain_backward(k, steps, gradient, given, saved, statistics, into, threads)?;
+                pass.chain(k, steps, into)?;
             }
         }
         Ok(())
     }
+}
 
-    #[allow(clippy::too_many_arguments)]
-    fn chain_backward<T: Real>(
-        k: usize,
-        steps: &[Step],
-        gradient: &[T],
-        given: &Given<T>,
-        saved: &[T],
-        statistics: &[T],
-        into: &mut Gradients<T>,
-        threads: Threads,
-    ) -> Result<()> {
+/// One backward pass: what all chains read.
+struct Pass<'a, 'g, T> {
+    gradient: &'a [T],
+    given: &'a Given<'g, T>,
+    saved: &'a [T],
+    statistics: &'a [T],
+    threads: Threads,
+}
+
+impl<T: Real> Pass<'_, '_, T> {
+    /// The gradients of chain `k`.
+    fn chain(&self, k: usize, steps: &[Step], into: &mut Gradients<T>) -> Result<()> {
+        let &Pass { gradient, given, saved, statistics, threads } = self;
         let weight = given.weights[k];
         // What each segment made, and its norm, from the front.
         let affines: Vec<Option<Affine<T>>> =
@@ -583,7 +595,7 @@ impl Plan<'_> {
         for (i, step) in steps.iter().enumerate() {
             let value = match step.saved {
                 Some(at) => Made::There(&saved[at..at + step.output().count()]),
-                None => Self::value(step, given, &input_of(i, steps, given, &values, &affines), threads)?,
+                None => Plan::value(step, given, &input_of(i, steps, given, &values, &affines), threads)?,
             };
             values.push(value);
         }
@@ -614,7 +626,7 @@ impl Plan<'_> {
             let input = input_of(i, steps, given, &values, &affines);
             let n_stages = step.segment.stages.len();
             if below_wanted || wants(step, &into.parameters) {
-                let inner = Self::run(step, given, &input, n_stages.saturating_sub(1), None, threads)?;
+                let inner = Plan::run(step, given, &input, n_stages.saturating_sub(1), None, threads)?;
                 for s in (0..n_stages).rev() {
                     let before = (s > 0).then(|| Input::plain(&inner[s - 1], step.shapes[s]));
                     let read = before.as_ref().unwrap_or(&input);

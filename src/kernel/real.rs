@@ -84,10 +84,10 @@ pub(super) fn multiply_add<T: Real, const FMA: bool>(a: T, b: T, c: T) -> T {
 /// Numbers that are summed side by side.
 pub(super) const LANES: usize = 32;
 
-/// The sum of lanes, halves on halves, so that it is a few instructions.
+/// The sum of lanes, a power of two, halves on halves, so that it is a few instructions.
 #[inline(always)]
-pub(super) fn total<T: Real>(mut lanes: [T; LANES]) -> T {
-    let mut half = LANES / 2;
+pub(super) fn total<T: Real, const N: usize>(mut lanes: [T; N]) -> T {
+    let mut half = N / 2;
     while half > 0 {
         for lane in 0..half {
             lanes[lane] += lanes[lane + half];
@@ -98,8 +98,8 @@ pub(super) fn total<T: Real>(mut lanes: [T; LANES]) -> T {
 }
 
 /// What the processor can do, of what functions are compiled for.
+#[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code)] // each of them is made on some processors only
 pub(super) enum Level {
     /// What every processor of the target has.
     Plain,

@@ -4,7 +4,6 @@ The evaluator waits for 0.1 s, as for a device, so that what is measured is the 
 first trials are left out, during which workers start.
 """
 
-import os
 import time
 
 import pytest
@@ -38,16 +37,9 @@ def rate(tmp_path, kind, workers):
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes", "ray"])
-def test_a_second_worker(tmp_path, kind, installed):
+def test_a_second_worker(tmp_path, kind, request):
     if kind == "ray":
-        os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
-        os.environ.setdefault("RAY_worker_niceness", "0")
-        ray = installed("ray")
-        if ray is None:
-            pytest.skip("needs Ray")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+        request.getfixturevalue("ray_cluster")
     (tmp_path / "waiting.py").write_text(EVALUATOR % TRIAL_S)
     one, two = rate(tmp_path, kind, 1), rate(tmp_path, kind, 2)
     print(f"\n{kind}: 1 worker {one:.2f} trials/s of {TRIAL_S:g} s each, 2 workers {two:.2f}: {two / one:.2f} times")
-    if kind == "ray":
-        ray.shutdown()

@@ -3,26 +3,15 @@
 import os
 import time
 
-# Read when ray is imported: busy machines start slowly, and workers would come after everything else on them.
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
-os.environ.setdefault("RAY_worker_niceness", "0")
-
 import pytest
 
 import modularnas as mn
 
-ray = pytest.importorskip("ray", reason='needs Ray: pip install "modularnas[ray]"')
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("ray_cluster"),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
-    yield
-    ray.shutdown()
 
 
 def study(storage=None, algorithm=None, **kwargs):

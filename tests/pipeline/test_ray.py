@@ -1,30 +1,18 @@
 """Stages on a real Ray cluster of this machine."""
 
-import os
 from pathlib import Path
-
-# Read when ray is imported; busy machines start slowly, and leave nothing to the low priority that workers have.
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
-os.environ.setdefault("RAY_worker_niceness", "0")
 
 import pytest
 
 import modularnas as mn
 from modularnas.pipeline.result import read_result
 
-ray = pytest.importorskip("ray", reason='needs Ray: pip install "modularnas[ray]"')
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("ray_cluster"),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
 STEPS = Path(__file__).parent / "mine" / "steps.py"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
-    yield
-    ray.shutdown()
 
 
 def stages():

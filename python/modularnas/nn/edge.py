@@ -241,25 +241,13 @@ def edge(chains: Sequence[Chain | None], weights: Tensor, x: Tensor) -> tuple[Te
 
 
 @torch.library.impl("modularnas::edge", "CPU")
-def _forward(
-    x: Tensor, weights: Tensor, parameters: list[Tensor], running: list[Tensor], program: str, keep: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _core.edge_forward(x, weights, parameters, running, program, keep, torch.get_num_threads())
+def _forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _core.edge_forward(*arguments, torch.get_num_threads())
 
 
 @torch.library.impl("modularnas::edge_backward", "CPU")
-def _gradients(
-    gradient: Tensor,
-    x: Tensor,
-    weights: Tensor,
-    parameters: list[Tensor],
-    saved: Tensor,
-    statistics: Tensor,
-    program: str,
-    needed: list[bool],
-) -> list[Tensor]:
-    threads = torch.get_num_threads()
-    return _core.edge_backward(gradient, x, weights, parameters, saved, statistics, program, needed, threads)
+def _gradients(*arguments: Any) -> list[Tensor]:
+    return _core.edge_backward(*arguments, torch.get_num_threads())
 
 
 def _over(window: dict[str, Any], size: Sequence[Any]) -> list[Any]:
@@ -306,16 +294,8 @@ def _shapes(
 
 
 @torch.library.register_fake("modularnas::edge_backward")  # type: ignore[untyped-decorator]
-def _gradient_shapes(
-    gradient: Tensor,
-    x: Tensor,
-    weights: Tensor,
-    parameters: list[Tensor],
-    saved: Tensor,
-    statistics: Tensor,
-    program: str,
-    needed: list[bool],
-) -> list[Tensor]:
+def _gradient_shapes(_: Tensor, x: Tensor, weights: Tensor, parameters: list[Tensor], *rest: Any) -> list[Tensor]:
+    needed: list[bool] = rest[-1]
     tensors = zip([x, weights, *parameters], needed, strict=True)
     return [torch.empty_like(tensor) if need else tensor.new_empty([0]) for tensor, need in tensors]
 

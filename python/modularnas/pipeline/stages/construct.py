@@ -70,10 +70,10 @@ def construct(
 
 
 def ready_space(name: str, **arguments: Any) -> Any:
-    """A ready space by name; its costs are those of one input."""
+    """A ready space by name."""
     from modularnas import spaces
 
-    return spaces.create(name, **{"batch_size": 1, **arguments})
+    return spaces.create(name, **arguments)
 
 
 def _code(place: str) -> str | None:

@@ -66,7 +66,7 @@ def latency(
         timing = measure_latency(net.derive(point).eval(), x, device=device, repeats=repeats)
         errors.append(abs(table.predict(point) / timing.median_ms - 1))
     if limit_ms is None:
-        limit_ms = float(np.median([table.predict(point) for point in net.space.samples(n_points, seed=seed)]))
+        limit_ms = float(np.median(table.predict(net.space.samples(n_points, seed=seed))))
     return {
         "table": json.loads(table.to_json()),
         "error": float(np.median(errors)),
