@@ -14,7 +14,7 @@ tensors of 32 and 64 bits; everything else keeps torch's own operators. A deriva
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -240,14 +240,19 @@ def edge(chains: Sequence[Chain | None], weights: Tensor, x: Tensor) -> tuple[Te
     return out, statistics
 
 
+#: They take what the operators take, and the number of threads.
+_edge: Callable[..., tuple[Tensor, Tensor, Tensor]] = _core.edge_forward
+_edge_backward: Callable[..., list[Tensor]] = _core.edge_backward
+
+
 @torch.library.impl("modularnas::edge", "CPU")
 def _forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return _core.edge_forward(*arguments, torch.get_num_threads())
+    return _edge(*arguments, threads=torch.get_num_threads())
 
 
 @torch.library.impl("modularnas::edge_backward", "CPU")
 def _gradients(*arguments: Any) -> list[Tensor]:
-    return _core.edge_backward(*arguments, torch.get_num_threads())
+    return _edge_backward(*arguments, threads=torch.get_num_threads())
 
 
 def _over(window: dict[str, Any], size: Sequence[Any]) -> list[Any]:
