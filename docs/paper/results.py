@@ -17,7 +17,7 @@ from scipy.stats import t
 
 import modularnas as mn
 
-PLAN = mn.tasks.Plan(epochs=4, supernet_epochs=6, trials=16, n_random=2, n_calibration=4)
+PLAN = mn.tasks.Plan(epochs=8, supernet_epochs=8, trials=16, n_random=1, n_calibration=4)
 IMAGE = {"n_train": 2000, "n_valid": 300, "batch_size": 32, "image_size": 16}
 MBV2 = {"space": "mobilenet_v2", "width": 0.25}
 RESNET = {"space": "resnet", "depth": 20}

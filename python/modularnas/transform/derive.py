@@ -11,13 +11,15 @@ import copy
 import json
 import operator
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
 
 from modularnas.errors import NetworkError
-from modularnas.nn import Chosen, FewerHeads, MixedOp, publish, restore
+from modularnas.nn import Chosen, FewerHeads, MixedOp, Skippable, publish, restore
+from modularnas.transform.duplicate import duplicate
 from modularnas.transform.source import OneLevelTracer, untyped
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ __all__ = ["ARCHITECTURE", "derive"]
 
 #: The attribute of a derived network that says, as plain data, which point it is.
 ARCHITECTURE = "_architecture"
+#: Graphs of candidate ops by what their forwards depend on, the oldest first; tracing one takes some milliseconds.
+_GRAPHS: OrderedDict[Hashable, fx.Graph] = OrderedDict()
+_N_GRAPHS = 4096
 
 
 def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
@@ -66,22 +71,32 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
 
 
 def _derived(supernet: Supernet, point: Any, codes: list[int], share: bool) -> nn.Module:
-    memo: dict[int, Any] = {}
-    whole: dict[str, torch.Tensor] = {}
-    for tensor in [*supernet._plan.cuts, *supernet._plan.diagonals]:
-        path, name = tensor["holders"][0]
-        whole[f"{path}.{name}" if path else name] = supernet._parts[path].whole(name)
+    states = {
+        id(module): by_code[codes[decision]] if codes[decision] >= 0 else None
+        for decision, switch in enumerate(supernet._switches)
+        for module, by_code in switch
+    }
+    reached = _reached(supernet.model, states)
+    tensors = {
+        id(tensor): tensor
+        for module in reached
+        for tensor in (*module._parameters.values(), *module._buffers.values())
+        if tensor is not None
+    }
+    cut: dict[str, torch.Tensor] = {}
+    for record in [*supernet._plan.cuts, *supernet._plan.diagonals]:
+        path, name = record["holders"][0]
+        whole = supernet._parts[path].whole(name)
+        if id(whole) in tensors:
+            cut[f"{path}.{name}" if path else name] = whole
     matrices: dict[str, torch.Tensor] = {}
     for path, part in supernet._parts.items():
         for name, parameter in part.matrices().items():
             matrices[f"{path}.{name}" if path else name] = parameter
-    for path, kept in supernet._plan.slice(point, {**whole, **matrices}).items():
-        memo[id(whole[path])] = _copied(kept, whole[path], share)
-    for parameter in supernet.model.parameters():
-        if id(parameter) not in memo:
-            memo[id(parameter)] = _copied(parameter, parameter, share)
+    kept = {id(cut[path]): tensor for path, tensor in supernet._plan.slice(point, {**cut, **matrices}).items()}
+    memo: dict[int, Any] = {key: _copied(kept.get(key, whole), whole, share) for key, whole in tensors.items()}
     with contextlib.nullcontext() if supernet.relaxed is None else supernet.relaxed.whole():
-        net, gone = _copy(supernet, codes, memo)
+        net, gone = _copy(supernet.model, reached, states, memo)
     for part in supernet._parts.values():
         # An elastic module inside a candidate that was not chosen, or a block that was left out, has no copy.
         copied = memo.get(id(part))
@@ -110,32 +125,59 @@ def _copied(part: torch.Tensor, whole: torch.Tensor, share: bool) -> torch.Tenso
     return nn.Parameter(data, whole.requires_grad) if isinstance(whole, nn.Parameter) else data
 
 
-def _copy(supernet: Supernet, codes: list[int], memo: dict[int, Any]) -> tuple[nn.Module, set[int]]:
-    """A deep copy of the model with chosen candidates, and the ids of what stands for blocks that are left out."""
+def _reached(model: nn.Module, states: dict[int, Any]) -> list[nn.Module]:
+    """The modules that a network is made of, each before those that it holds.
+
+    Args:
+        model: the model of the supernet.
+        states: what the point says about mixed ops, lists and blocks, by their id; None: nothing.
+    """
+    reached: dict[int, nn.Module] = {}
+
+    def visit(module: nn.Module) -> None:
+        if id(module) in reached:
+            return
+        reached[id(module)] = module
+        for child in _held(module, states.get(id(module))):
+            visit(child)
+
+    visit(model)
+    return list(reached.values())
+
+
+def _held(module: nn.Module, state: Any) -> list[nn.Module]:
+    """The modules in a module that stay."""
+    held = list(module._modules.values())
+    if isinstance(module, MixedOp) and state is not None:
+        held = [module.candidates[state]]
+    elif isinstance(module, Chosen) and state is not None:
+        held = [part for part, here in zip(held, state, strict=True) if here]
+    elif isinstance(module, Skippable) and state is False:
+        held = []
+    return [child for child in held if child is not None]
+
+
+def _copy(
+    model: nn.Module, reached: list[nn.Module], states: dict[int, Any], memo: dict[int, Any]
+) -> tuple[nn.Module, set[int]]:
+    """A deep copy of the model with what stays, and the ids of what stands for blocks that are left out."""
     gone: set[int] = set()
-    obeyed = {
-        id(module): (decision, states)
-        for decision, switch in enumerate(supernet._switches)
-        for module, states in switch
-    }
-    for module in reversed(list(supernet.model.modules())):
-        if id(module) not in obeyed:
+    for module in reversed(reached):
+        if id(module) not in states:
             continue
-        decision, states = obeyed[id(module)]
-        state = states[codes[decision]] if codes[decision] >= 0 else None
+        state = states[id(module)]
         if isinstance(module, MixedOp):
             if state is not None:
-                memo[id(module)] = copy.deepcopy(module.candidates[state], memo)
+                memo[id(module)] = duplicate(module.candidates[state], memo)
         elif isinstance(module, Chosen):
             if state is not None:
-                kept = [part for part, here in zip(module._modules.values(), state, strict=True) if here]
-                memo[id(module)] = nn.ModuleList(copy.deepcopy(part, memo) for part in kept)
+                memo[id(module)] = nn.ModuleList(duplicate(part, memo) for part in _held(module, state))
         elif state is False:
             placeholder = memo[id(module)] = nn.Identity()
             gone.add(id(placeholder))
-        else:
-            memo[id(module)] = copy.deepcopy(module.block, memo)
-    return copy.deepcopy(supernet.model, memo), gone
+        elif isinstance(module, Skippable):
+            memo[id(module)] = duplicate(module.block, memo)
+    return duplicate(model, memo), gone
 
 
 def _remove(net: nn.Module, gone: set[int]) -> None:
@@ -174,6 +216,59 @@ class _Tracer(OneLevelTracer):
 
 
 def _graph(module: nn.Module) -> fx.GraphModule:
+    """A graph module that does what the module does."""
+    key = _identity(module)
+    graph = _GRAPHS.get(key) if key is not None else None
+    if graph is None:
+        graph = _traced(module)
+        if key is not None:
+            _GRAPHS[key] = graph
+            if len(_GRAPHS) > _N_GRAPHS:
+                _GRAPHS.popitem(last=False)
+    made = fx.GraphModule(module, copy.deepcopy(graph), type(module).__name__)
+    for path, part in made.named_modules():
+        # What held the modules is a bare one now.
+        given = module.get_submodule(path)
+        if type(part) is nn.Module and type(given) in (nn.ModuleList, nn.ModuleDict):
+            part._modules = {name: part._modules.get(name, child) for name, child in given._modules.items()}
+            part.__class__ = type(given)
+    return made
+
+
+def _identity(module: nn.Module) -> Hashable | None:
+    """What a module's own forward may depend on; None if that has no value to compare."""
+    parts = tuple(
+        (path, fx.GraphModule if isinstance(part, fx.GraphModule) else type(part))
+        for path, part in module.named_modules()
+    )
+    absent = tuple(
+        name
+        for held in (module._parameters, module._buffers, module._modules)
+        for name, value in held.items()
+        if value is None
+    )
+    own = tuple((name, value) for name, value in vars(module).items() if name not in _MACHINERY)
+    try:
+        return type(module), parts, absent, _frozen(own)
+    except TypeError:
+        return None
+
+
+#: What every module has besides what its class gives it.
+_MACHINERY = frozenset(vars(nn.Module()))
+
+
+def _frozen(value: Any) -> Hashable:
+    if type(value) in (tuple, list):
+        return tuple(map(_frozen, value))
+    if type(value) is dict:
+        return tuple((key, _frozen(held)) for key, held in value.items())
+    if value is None or type(value) in (bool, int, float, str, torch.dtype, torch.Size):
+        return type(value), value  # 1 is not True
+    raise TypeError(f"{type(value).__name__} has no value to compare")
+
+
+def _traced(module: nn.Module) -> fx.Graph:
     training = module.training
     given = getattr(module, "called", {})
     graph = untyped(_Tracer().trace(module, concrete_args=given or None))
@@ -193,11 +288,4 @@ def _graph(module: nn.Module) -> fx.GraphModule:
         with graph.inserting_before(next(iter(graph.nodes))):
             for name in ("batch_first", "_qkv_same_embed_dim"):
                 graph.create_node("get_attr", name)
-    made = fx.GraphModule(module, graph, type(module).__name__)
-    for path, part in made.named_modules():
-        # What held the modules is a bare one now.
-        given = module.get_submodule(path)
-        if type(part) is nn.Module and type(given) in (nn.ModuleList, nn.ModuleDict):
-            part._modules = {name: part._modules.get(name, child) for name, child in given._modules.items()}
-            part.__class__ = type(given)
-    return made
+    return graph

@@ -12,7 +12,8 @@ use crate::space::Point;
 use crate::transform::{Action, Content, Cut, RewritePlan};
 
 /// From the supernet to the network of a point: each shared tensor cut to what stays of it; views where that is one
-/// range of each dimension. The source has the matrices of kernels that shrink in a learned way as well.
+/// range of each dimension. The source has the matrices of kernels that shrink in a learned way as well; what it lacks
+/// is left out.
 pub struct Slice<'a>(pub &'a RewritePlan);
 
 impl WeightMap for Slice<'_> {
@@ -28,9 +29,10 @@ impl WeightMap for Slice<'_> {
                     continue;
                 };
                 let weight = weight_path(path);
+                let Some(kernel) = source.get(&weight) else { continue };
                 let matrix =
                     |size| source.get(&beside(path, &transform_name(size))).map(Tensor::shallow_clone);
-                state.insert(weight.clone(), transformed(tensor(source, &weight)?, sizes, size, matrix)?);
+                state.insert(weight.clone(), transformed(kernel, sizes, size, matrix)?);
             }
             for cut in &self.0.cuts {
                 let Some((module, name)) = cut.holders.first() else { continue };
@@ -38,20 +40,14 @@ impl WeightMap for Slice<'_> {
                 if cut.dim >= 2 && name == "weight" && learned.contains_key(module.as_str()) {
                     continue;
                 }
-                let whole = match state.get(&path) {
-                    Some(tensor) => tensor,
-                    None => tensor(source, &path)?,
-                };
+                let Some(whole) = state.get(&path).or_else(|| source.get(&path)) else { continue };
                 let part = keep(whole, cut.dim as i64, &cut.ranges(to.codes()))?;
                 state.insert(path, part);
             }
             for kernel in &self.0.diagonals {
                 let Some((module, name)) = kernel.holders.first() else { continue };
                 let path = beside(module, name);
-                let whole = match state.get(&path) {
-                    Some(tensor) => tensor,
-                    None => tensor(source, &path)?,
-                };
+                let Some(whole) = state.get(&path).or_else(|| source.get(&path)) else { continue };
                 let parts = kernel.blocks(to.codes());
                 if parts > 1 {
                     let part = diagonal(whole, kernel.fewest() as i64, parts as i64)?;
