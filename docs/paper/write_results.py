@@ -1,6 +1,6 @@
 """Writes docs/results.md from the json files of a results folder: `python docs/paper/write_results.py RESULTS [OUT]`.
 
-Only what was measured is in it; what has no file says which command makes it.
+A section that has no file there stays as the page has it; one that was never measured says which command makes it.
 """
 
 import json
@@ -60,9 +60,21 @@ def section(name, folder):
     return f"Not measured: `{command}`.\n"
 
 
+def written(page):
+    """The sections that a page has, by their titles."""
+    parts = page.read_text(encoding="utf-8").split("\n## ")[1:] if page.exists() else []
+    return {title: text.lstrip("\n") for title, _, text in (part.partition("\n") for part in parts)}
+
+
 if __name__ == "__main__":
-    text = HEAD + "".join(f"\n## {title}\n\n{section(name, Path(sys.argv[1]))}" for name, title in TITLES.items())
+    folder = Path(sys.argv[1])
     out = Path(sys.argv[2]) if len(sys.argv) > 2 else HERE.parent / "results.md"
+    known = written(out)
+    text = HEAD
+    for name, title in TITLES.items():
+        made = section(name, folder)
+        kept = known.get(title, made) if made.startswith("Not measured") else made
+        text += f"\n## {title}\n\n{kept.rstrip()}\n"
     out.write_text(text, encoding="utf-8")
-    if (picture := Path(sys.argv[1]) / "figure11.png").exists():
+    if (picture := folder / "figure11.png").exists():
         shutil.copy(picture, out.parent)
