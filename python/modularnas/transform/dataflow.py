@@ -8,6 +8,7 @@ function in a table; letters name dimensions as in `torch.einsum`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
@@ -707,18 +708,33 @@ def _plain_fake(tensor: Any) -> bool:
     return isinstance(tensor, FakeTensor) and tensor.is_contiguous()
 
 
+def _in_order(weight: Tensor) -> bool:
+    """Whether it is contiguous or cut out of what is; another memory format would be that of the output too."""
+    strides = weight.stride()
+    return all(before >= after for before, after in itertools.pairwise(strides))
+
+
 def _convolution_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, weight, _, stride, padding, dilation, transposed, _, groups = args
     size, kernel = x.shape, weight.shape
     if transposed or len(size) != len(kernel) or size[1] != kernel[1] * groups or kernel[0] % groups:
         return None
-    if x.dtype != weight.dtype or not _plain_fake(x) or not weight.is_contiguous():
+    if x.dtype != weight.dtype or not _plain_fake(x) or not _in_order(weight):
         return None
     shape = [size[0], kernel[0]]
     for i in range(len(size) - 2):
         s, p, d = (values[i if len(values) > 1 else 0] for values in (stride, padding, dilation))
         shape.append((size[2 + i] + 2 * p - d * (kernel[2 + i] - 1) - 1) // s + 1)
     return _made(flow, x, shape) if min(shape) > 0 else None
+
+
+def _addmm_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    bias, x, weight = args
+    if kwargs or not _plain_fake(x) or x.dim() != 2 or weight.dim() != 2 or bias.shape != weight.shape[1:]:
+        return None
+    if x.shape[1] != weight.shape[0] or not x.dtype == weight.dtype == bias.dtype:
+        return None
+    return _made(flow, x, (x.shape[0], weight.shape[1]))
 
 
 def _batch_norm_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -751,6 +767,7 @@ def _same_shape(flow: DataFlow, func: Any, args: tuple[Any, ...], kwargs: dict[s
 
 SHAPES: dict[Any, Callable[[DataFlow, Any, tuple[Any, ...], dict[str, Any]], Any]] = {
     aten.convolution: _convolution_shape,
+    aten.addmm: _addmm_shape,
     aten.native_batch_norm: _batch_norm_shape,
     aten.empty: _empty_shape,
     **{
