@@ -282,8 +282,14 @@ impl PyStudy {
     ) -> PyResult<&'static str> {
         let PyStop { trials, timeout_s, target, plateau, budget } = stop;
         let plan = Plan { stop: Stop { trials, timeout_s, target, plateau, budget }, workers, batch, deaths };
-        let observer =
-            PyObserver { engine: self, callbacks, progress, poll, shown: Mutex::new(Instant::now()) };
+        let observer = PyObserver {
+            engine: self,
+            callbacks,
+            progress,
+            poll,
+            shown: Mutex::new(Instant::now()),
+            calling: Mutex::new(()),
+        };
         let stopped = if let Some(remote) = read_remote(self, evaluator)? {
             enter(py, || self.study.optimize_remotely(&remote, &plan, &observer))?
         } else if let Some(benchmark) = self.native(py, evaluator)? {
@@ -962,6 +968,8 @@ struct PyObserver<'a> {
     /// Called between evaluations; what it raises ends the run.
     poll: Option<PyObject>,
     shown: Mutex<Instant>,
+    /// Held while callbacks run, so that they are called one after the other. Taken without the GIL.
+    calling: Mutex<()>,
 }
 
 impl Observer for PyObserver<'_> {
@@ -986,6 +994,7 @@ impl Observer for PyObserver<'_> {
             return Ok(());
         }
         let finished = study.finished()?;
+        let _calling = self.calling.lock().unwrap_or_else(PoisonError::into_inner);
         Python::with_gil(|py| -> PyResult<()> {
             for trial in trials {
                 for callback in &self.callbacks {

@@ -133,6 +133,20 @@ def test_a_study_can_be_used_from_several_threads_and_read_while_it_runs(tmp_pat
         assert 20 <= sum(t.state == "complete" for t in s.trials) <= 22
 
 
+def test_callbacks_are_called_one_after_the_other():
+    inside = []
+
+    def look(trial):
+        inside.append(trial.number)
+        assert len(inside) == 1
+        time.sleep(0.002)
+        inside.clear()
+
+    s = study()
+    s.optimize(total, trials=40, workers=4, progress=False, callbacks=[look])
+    assert s.stopped == "trials"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_ctrl_c_raises_keyboard_interrupt_and_loses_nothing(tmp_path, workers):

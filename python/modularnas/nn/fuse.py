@@ -5,7 +5,8 @@ candidates and all mixed ops of the same input. At its end, the candidate's weig
 
 - a convolution is linear in its kernel, so w op(x) is the convolution with w times the kernel, and convolutions of one
   input, stride and alignment with the identity are one convolution whose kernel is the sum of theirs, each in its place
-  of the largest (`merged`), where that is no more work than apart;
+  of the largest (`merged`), where that is no more work than apart and the kernel no larger than the outputs it saves
+  (in the last stages of a ResNet a kernel is, on small pictures);
 - a batch norm scales: w rides in its scale and shift (`folded`), so no product is made or kept for the backward pass;
 - what is left is added up in one pass an operand (`summed`); a candidate that is zero is not computed at all.
 
@@ -350,7 +351,7 @@ class Fused:
             terms.append((weights[code], mixed.candidates[code](x)))
         for group in self.groups:
             codes = [code for code in group if code in left]
-            if len(codes) > 1 and any(self.candidates[code].tail is not None for code in codes):
+            if len(codes) > 1 and self._saves(codes, x):
                 for code in codes:
                     del left[code]
                 folded.append(self._merged(codes, weights, x))
@@ -372,7 +373,7 @@ class Fused:
                 terms.append((weights[code], y))
             elif _is_norm(tail):
                 folded.append(self._normed(tail, y, weights[code]))
-            elif _is_convolution(tail):
+            elif _is_convolution(tail) and self._saves([code], x):
                 folded.append(tail._conv_forward(y, tail.weight * weights[code], _times(tail.bias, weights[code])))
             else:
                 terms.append((weights[code], tail(y)))
@@ -387,6 +388,19 @@ class Fused:
         for term in folded:
             total = total.add_(term) if total.dtype == term.dtype else total + term
         return total  # type: ignore[no-any-return]
+
+    def _saves(self, codes: Sequence[int], x: Tensor) -> bool:
+        """Whether a kernel with weights in it is no larger than the outputs that are not kept for it."""
+        convs: list[Any] = [self.candidates[code].tail for code in codes if self.candidates[code].tail is not None]
+        if not convs:
+            return False
+        if torch.compiler.is_compiling():
+            return True  # the size of a batch may be open
+        conv = convs[0]
+        n_taps = math.prod(map(max, zip(*(_extent(conv) for conv in convs), strict=True)))
+        n_read = n_taps * conv.in_channels // conv.groups  # of the input, by one number of the output
+        n_positions = x.numel() // (x.shape[1] * math.prod(conv.stride)) if x.dim() == 2 + len(conv.stride) else 1
+        return bool(n_read <= len(codes) * n_positions)
 
     def _alone(self, code: int, x: Tensor) -> Tensor | None:
         """What one candidate gives."""
@@ -434,8 +448,13 @@ class Fused:
         first = convs[0]
         for stage in next(candidate.shared for candidate in chosen if candidate.tail is not None):
             x = self.shared.run(stage, x)
-        parts = [_dirac(first, extent) if c.tail is None else _spread(c.tail, extent) for c in chosen]
-        kernel: Any = sum(weights[code] * part for code, part in zip(codes, parts, strict=True))
+        # Weights times kernels first: for the backward pass they keep what is there anyway.
+        scaled = [
+            weights[code] * (_dirac(first) if candidate.tail is None else candidate.tail.weight)
+            for code, candidate in zip(codes, chosen, strict=True)
+        ]
+        steps = [(1,) * len(extent) if c.tail is None else c.tail.dilation for c in chosen]
+        kernel = _summed(scaled, steps, extent)
         shifts = [(weights[c], self.candidates[c].tail) for c in codes]
         biases = [w * conv.bias for w, conv in shifts if conv is not None and conv.bias is not None]
         bias: Any = sum(biases) if biases else None
@@ -471,24 +490,29 @@ def _extent(conv: Any) -> tuple[int, ...]:
     return tuple(d * (k - 1) + 1 for k, d in zip(conv.kernel_size, conv.dilation, strict=True))
 
 
-def _spread(conv: Any, extent: Sequence[int]) -> Tensor:
-    """The kernel without dilation, in the centre of the extent."""
-    weight: Tensor = conv.weight
-    own = _extent(conv)
-    if own != tuple(conv.kernel_size):
-        whole = weight.new_zeros(*weight.shape[:2], *own)
-        where = (slice(None), slice(None), *(slice(None, None, d) for d in conv.dilation))
-        whole[where] = weight
-        weight = whole
-    margins = [(e - o) // 2 for e, o in zip(extent, own, strict=True)]
-    if not any(margins):
-        return weight
-    return functional.pad(weight, [m for margin in reversed(margins) for m in (margin, margin)])
+def _summed(kernels: Sequence[Tensor], steps: Sequence[Sequence[int]], extent: Sequence[int]) -> Tensor:
+    """Kernels added up, each in the centre of the extent and with its dilation."""
+    total: Tensor | None = None
+    left = []
+    for kernel, step in zip(kernels, steps, strict=True):
+        if total is None and tuple(kernel.shape[2:]) == tuple(extent):
+            total = kernel
+        else:
+            left.append((kernel, step))
+    if total is None:
+        total = kernels[0].new_zeros(*kernels[0].shape[:2], *extent)
+    for kernel, step in left:
+        where: list[slice] = [slice(None), slice(None)]
+        for size, taps, d in zip(extent, kernel.shape[2:], step, strict=True):
+            start = (size - d * (taps - 1) - 1) // 2
+            where.append(slice(start, start + d * (taps - 1) + 1, d))
+        total[tuple(where)] += kernel
+    return total
 
 
-def _dirac(conv: Any, extent: Sequence[int]) -> Tensor:
+def _dirac(conv: Any) -> Tensor:
     """The kernel of the identity."""
-    kernel = torch.zeros(conv.weight.shape[0], conv.weight.shape[1], *extent).to(conv.weight)
+    kernel = torch.zeros(*conv.weight.shape[:2], *(1 for _ in conv.kernel_size)).to(conv.weight)
     return nn.init.dirac_(kernel, conv.groups)
 
 

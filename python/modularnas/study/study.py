@@ -234,7 +234,8 @@ class Study:
             attempts: how often a trial is tried that raises what `catch` names, runs out of memory or of time, or loses
                 its worker. None: once, 5 times if it lost its worker, and without end if this whole process dies.
             progress: whether to show a progress bar on stderr.
-            callbacks: called with each finished trial after it is durable; see `mn.observers`.
+            callbacks: called with each finished trial after it is durable, one call after the other whatever the
+                workers; see `mn.observers`.
             catch: exceptions of the evaluator to record as failed trials instead of raising them.
 
         Raises:
