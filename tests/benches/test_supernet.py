@@ -27,14 +27,14 @@ def darts(fuse):
 
 def resnet50(fuse):
     torchvision = pytest.importorskip("torchvision")
-    x = torch.randn(8, 3, 64, 64)
+    x = torch.randn(8, 3, 128, 128)
     net = torchvision.models.resnet50(weights=None, num_classes=10)
     where = [name for name, part in net.named_modules() if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)]
     rule = mn.rules.replace(nn.Conv2d, ["conv_3x3", "conv_5x5", "conv_7x7"], where=where)
     return mn.rewrite(net, [rule], example=x, fuse=fuse), x
 
 
-NETS = {"DARTS, 8 cells, 16 channels, batch 8": darts, "ResNet-50, kernels 3/5/7, batch 8 of 64 x 64": resnet50}
+NETS = {"DARTS, 8 cells, 16 channels, batch 8": darts, "ResNet-50, kernels 3/5/7, batch 8 of 128 x 128": resnet50}
 
 
 def stepping(make, fuse, relaxation="softmax", channels_last=False):
@@ -59,8 +59,8 @@ def test_a_step_against_plain(name, seconds):
         "plain": stepping(make, False),
         "plain, channels last": stepping(make, False, channels_last=True),
         "fused": stepping(make, True),
-        "plain, one path": stepping(make, False, "uniform_gate"),
-        "fused, one path": stepping(make, True, "uniform_gate"),
+        "plain, one path": stepping(make, False, "index"),
+        "fused, one path": stepping(make, True, "index"),
     }
     times = seconds(steps, rounds=3)
     print(f"\n{name}: a step, of {1e3 * times['plain']:.0f} ms of the plain form")

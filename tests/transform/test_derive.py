@@ -62,7 +62,7 @@ def test_a_change_of_a_derived_graph_changes_no_other_network():
 
 
 def test_views_are_the_supernets_own_memory():
-    supernet, x = blocks()
+    supernet, _ = blocks()
     point = supernet.space.samples(1, seed=0)[0]
     net = mn.derive(supernet, point, share=True)
     with torch.no_grad():

@@ -5,8 +5,7 @@ candidates and all mixed ops of the same input. At its end, the candidate's weig
 
 - a convolution is linear in its kernel, so w op(x) is the convolution with w times the kernel, and convolutions of one
   input, stride and alignment with the identity are one convolution whose kernel is the sum of theirs, each in its place
-  of the largest (`merged`), where that is no more work than apart and the kernel no larger than the outputs it saves
-  (in the last stages of a ResNet a kernel is, on small pictures);
+  of the largest (`merged`), where that is no more work than apart; the backward pass makes the kernel again;
 - a batch norm scales: w rides in its scale and shift (`folded`), so no product is made or kept for the backward pass;
 - what is left is added up in one pass an operand (`summed`); a candidate that is zero is not computed at all.
 
@@ -24,7 +23,8 @@ from __future__ import annotations
 import functools
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,6 +37,8 @@ from modularnas.nn.mixed import MixedOp, Paths
 
 __all__ = ["Fused", "Shared", "fuse"]
 
+#: Kernels are merged for at least so many positions a tap; making them costs more than it saves for fewer.
+MERGED_FROM = 4
 _CONVOLUTIONS = {
     nn.Conv1d: functional.conv1d,
     nn.Conv2d: functional.conv2d,
@@ -337,11 +339,22 @@ class Fused:
         """The weighted sum, or what the active candidate gives; None if the plain form has to give it."""
         if paths is None:
             return self._alone(mixed.active, x)
-        weights = paths.scalars
-        if paths.watched or (mixed.training and any(mixed.drop.values())):
+        if mixed.training and any(mixed.drop.values()):
             return None
         if paths.weights is None:
             return self._alone(paths.codes[0], x)
+        total = self._weighted(mixed, paths, x)
+        if total is not None and torch.is_grad_enabled():
+            for code in paths.watched:  # as in `mixture`
+                with torch.no_grad():
+                    y = self._alone(code, x)
+                    y = mixed.candidates[code](x) if y is None else y
+                total = total + y * paths.scalars[code]
+        return total
+
+    def _weighted(self, mixed: MixedOp, paths: Paths, x: Tensor) -> Tensor | None:
+        """The weighted sum of the paths that run with gradients."""
+        weights = paths.scalars
         left = dict.fromkeys(code for code in paths.codes if not self.candidates[code].zero)
         plain = [code for code in left if _has_hooks(self.candidates[code].parts)]
         folded: list[Tensor] = []
@@ -351,7 +364,7 @@ class Fused:
             terms.append((weights[code], mixed.candidates[code](x)))
         for group in self.groups:
             codes = [code for code in group if code in left]
-            if len(codes) > 1 and self._saves(codes, x):
+            if len(codes) > 1 and self._pays(codes, x):
                 for code in codes:
                     del left[code]
                 folded.append(self._merged(codes, weights, x))
@@ -373,7 +386,7 @@ class Fused:
                 terms.append((weights[code], y))
             elif _is_norm(tail):
                 folded.append(self._normed(tail, y, weights[code]))
-            elif _is_convolution(tail) and self._saves([code], x):
+            elif _is_convolution(tail) and self._pays([code], x):
                 folded.append(tail._conv_forward(y, tail.weight * weights[code], _times(tail.bias, weights[code])))
             else:
                 terms.append((weights[code], tail(y)))
@@ -389,18 +402,19 @@ class Fused:
             total = total.add_(term) if total.dtype == term.dtype else total + term
         return total  # type: ignore[no-any-return]
 
-    def _saves(self, codes: Sequence[int], x: Tensor) -> bool:
-        """Whether a kernel with weights in it is no larger than the outputs that are not kept for it."""
+    def _pays(self, codes: Sequence[int], x: Tensor) -> bool:
+        """Whether weights in kernels are less work than weights on outputs."""
         convs: list[Any] = [self.candidates[code].tail for code in codes if self.candidates[code].tail is not None]
         if not convs:
             return False
         if torch.compiler.is_compiling():
             return True  # the size of a batch may be open
         conv = convs[0]
-        n_taps = math.prod(map(max, zip(*(_extent(conv) for conv in convs), strict=True)))
-        n_read = n_taps * conv.in_channels // conv.groups  # of the input, by one number of the output
+        n_taps = math.prod(map(max, zip(*map(_extent, convs), strict=True)))
         n_positions = x.numel() // (x.shape[1] * math.prod(conv.stride)) if x.dim() == 2 + len(conv.stride) else 1
-        return bool(n_read <= len(codes) * n_positions)
+        if len(codes) == 1:
+            return bool(n_taps * conv.in_channels // conv.groups <= n_positions)
+        return bool(MERGED_FROM * n_taps <= n_positions)
 
     def _alone(self, code: int, x: Tensor) -> Tensor | None:
         """What one candidate gives."""
@@ -448,19 +462,21 @@ class Fused:
         first = convs[0]
         for stage in next(candidate.shared for candidate in chosen if candidate.tail is not None):
             x = self.shared.run(stage, x)
-        # Weights times kernels first: for the backward pass they keep what is there anyway.
-        scaled = [
-            weights[code] * (_dirac(first) if candidate.tail is None else candidate.tail.weight)
-            for code, candidate in zip(codes, chosen, strict=True)
-        ]
+        parts = [_dirac(first) if c.tail is None else c.tail.weight for c in chosen]
         steps = [(1,) * len(extent) if c.tail is None else c.tail.dilation for c in chosen]
-        kernel = _summed(scaled, steps, extent)
+
+        def summed() -> Tensor:
+            # Weights times kernels first: for the backward pass they keep what is there anyway.
+            scaled = [weights[code] * part for code, part in zip(codes, parts, strict=True)]
+            return _summed(scaled, steps, extent)
+
         shifts = [(weights[c], self.candidates[c].tail) for c in codes]
         biases = [w * conv.bias for w, conv in shifts if conv is not None and conv.bias is not None]
         bias: Any = sum(biases) if biases else None
         padding = tuple(p + (e - own) // 2 for p, e, own in zip(first.padding, extent, _extent(first), strict=True))
         convolution = next(f for cls, f in _CONVOLUTIONS.items() if isinstance(first, cls))
-        return convolution(x, kernel, bias, first.stride, padding, 1, first.groups)
+        with _made_again(kernel := summed(), summed, parts):
+            return convolution(x, kernel, bias, first.stride, padding, 1, first.groups)
 
     def _normed(self, norm: Any, x: Tensor, weight: Tensor) -> Tensor:
         """The batch norm times a weight, which rides in its scale and shift."""
@@ -488,6 +504,47 @@ def _times(tensor: Tensor | None, weight: Tensor) -> Tensor | None:
 def _extent(conv: Any) -> tuple[int, ...]:
     """The size of the kernel with its dilation."""
     return tuple(d * (k - 1) + 1 for k, d in zip(conv.kernel_size, conv.dilation, strict=True))
+
+
+@contextmanager
+def _made_again(tensor: Tensor, make: Callable[[], Tensor], of: Sequence[Tensor]) -> Iterator[None]:
+    """Within it, graphs do not keep the tensor for their backward passes, but how it is made of others."""
+    # Transforms of functions know no hooks. Those of others, such as of checkpoints, go on with the rest.
+    if (
+        torch.compiler.is_compiling()
+        or not torch.is_grad_enabled()
+        or torch._C._are_functorch_transforms_active()
+        or type(tensor) is not Tensor
+    ):
+        yield
+        return
+    active: Any = torch._C._autograd._top_saved_tensors_default_hooks(False)
+    outer = active or (_as_it_is, _as_it_is)
+    address, shape, versions = tensor.data_ptr(), tensor.shape, [part._version for part in of]
+
+    def pack(kept: Tensor) -> Any:
+        return _GONE if kept.data_ptr() == address and kept.shape == shape else outer[0](kept)
+
+    def unpack(kept: Any) -> Any:
+        if kept is not _GONE:
+            return outer[1](kept)
+        if [part._version for part in of] != versions:
+            raise RuntimeError(
+                "a kernel of a mixed op was changed in place between forward and backward; step the optimizer after "
+                "the backward pass"
+            )
+        with torch.no_grad():
+            return make()
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        yield
+
+
+_GONE = object()
+
+
+def _as_it_is(kept: Any) -> Any:
+    return kept
 
 
 def _summed(kernels: Sequence[Tensor], steps: Sequence[Sequence[int]], extent: Sequence[int]) -> Tensor:
