@@ -550,20 +550,18 @@ def _as_it_is(kept: Any) -> Any:
 def _summed(kernels: Sequence[Tensor], steps: Sequence[Sequence[int]], extent: Sequence[int]) -> Tensor:
     """Kernels added up, each in the centre of the extent and with its dilation."""
     total: Tensor | None = None
-    left = []
     for kernel, step in zip(kernels, steps, strict=True):
-        if total is None and tuple(kernel.shape[2:]) == tuple(extent):
-            total = kernel
+        margins = [(size - d * (k - 1) - 1) // 2 for size, k, d in zip(extent, kernel.shape[2:], step, strict=True)]
+        if set(step) == {1}:
+            around = [m for margin in reversed(margins) for m in (margin, margin)]
+            part = functional.pad(kernel, around) if any(margins) else kernel
         else:
-            left.append((kernel, step))
-    if total is None:
-        total = kernels[0].new_zeros(*kernels[0].shape[:2], *extent)
-    for kernel, step in left:
-        where: list[slice] = [slice(None), slice(None)]
-        for size, taps, d in zip(extent, kernel.shape[2:], step, strict=True):
-            start = (size - d * (taps - 1) - 1) // 2
-            where.append(slice(start, start + d * (taps - 1) + 1, d))
-        total[tuple(where)] += kernel
+            part = kernel.new_zeros(*kernel.shape[:2], *extent)
+            along = zip(margins, kernel.shape[2:], step, strict=True)
+            where = [slice(margin, margin + d * (k - 1) + 1, d) for margin, k, d in along]
+            part[tuple([slice(None), slice(None), *where])] = kernel
+        total = part if total is None else total + part
+    assert total is not None
     return total
 
 
