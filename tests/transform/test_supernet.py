@@ -235,7 +235,7 @@ def test_report():
     report = mn.rewrite(net, rules, example=X).report()
     assert str(report) == (
         "0  Conv2d  searchable  op: original, conv_1x1\n"
-        "0  Conv2d  fused       merged into one kernel: original, conv_1x1\n"
+        "0  Conv2d  fused       merged into one kernel: original, conv_1x1 (apart on tiny pictures)\n"
         "0  Conv2d  searchable  kernel size: 1, 3 (while 0.op is original)\n"
         "2  Conv2d  fixed       kernel_size: it is 1x1; name it by where= to open it\n"
         "3  Conv2d  fixed       kernel_size: its kernel [1, 3] is not square\n"

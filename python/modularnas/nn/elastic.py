@@ -15,7 +15,7 @@ write such layers by hand, one class for each kind.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,12 @@ from modularnas.nn.attention import FewerHeads
 __all__ = ["Cut", "Diagonal", "Elastic", "Setting", "elastic", "follow", "restore"]
 
 Range = tuple[int, int]
+
+#: Attributes of an elastic module that are replaced and never changed in place, so that copies may share them. (No
+#: attributes of the class: that is the user's as well.)
+REPLACED = frozenset({"cuts", "diagonals", "settings", "decisions", "paddings", "_given", "_parts", "_blocks"})
+#: Attributes of it that no copy has.
+MOMENTARY = frozenset({"_known", "_masks"})
 
 #: A decision, and attributes of a module at each of its codes.
 Setting = tuple[int, Sequence[dict[str, Any]]]
@@ -105,12 +111,6 @@ class Elastic:
     """
 
     kind: str = "sliced"
-    #: Attributes that are replaced and never changed in place, so that copies may share them.
-    replaced: ClassVar = frozenset(
-        {"cuts", "diagonals", "settings", "decisions", "paddings", "_given", "_parts", "_blocks"}
-    )
-    #: What no copy has.
-    momentary: ClassVar = frozenset({"_known", "_masks"})
     given_class: type[nn.Module]
     cuts: tuple[Cut, ...]
     diagonals: tuple[Diagonal, ...]
@@ -235,7 +235,7 @@ class Elastic:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # A mask belongs to one forward, and tensors within a graph cannot be copied.
-        state = {name: value for name, value in self.__dict__.items() if name not in self.momentary}
+        state = {name: value for name, value in self.__dict__.items() if name not in MOMENTARY}
         return _rebuild, (self.given_class, _names(self.cuts, self.diagonals), type(self).kind), state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

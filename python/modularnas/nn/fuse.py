@@ -242,6 +242,11 @@ class _Candidate:
         self.shared, rest = stages[:n_shared], stages[n_shared:]
         self.tail: Any = rest.pop() if rest and (_is_convolution(rest[-1]) or _is_norm(rest[-1])) else None
         self.body = rest
+        #: For how many positions its weight rides in the kernel, which is then no larger than its output.
+        self.folded_from = 0
+        tail: Any = self.tail
+        if tail is not None and _is_convolution(tail):
+            self.folded_from = math.prod(tail.kernel_size) * tail.in_channels // tail.groups
         #: How the native operator computes it; None: it cannot.
         self.chain = None if self.zero else Chain.read(stages)
         #: Every module that a hook may be on.
@@ -277,6 +282,8 @@ class Fused:
         self.shared = shared
         self.candidates = [_Candidate(module) for module in mixed.candidates]
         self.groups = self._groups()
+        #: For how many positions the kernels of each group are merged.
+        self.merged_from = [MERGED_FROM * self._taps(codes) for codes in self.groups]
         self.note = self._note(mixed.names)
 
     def _groups(self) -> list[list[int]]:
@@ -289,14 +296,18 @@ class Fused:
         groups = []
         for codes in aligned.values():
             convs: list[Any] = [self.candidates[code].tail for code in codes]
-            taps = math.prod(map(max, zip(*map(_extent, convs), strict=True)))
-            if taps > sum(math.prod(conv.kernel_size) for conv in convs):
+            if self._taps(codes) > sum(math.prod(conv.kernel_size) for conv in convs):
                 continue  # one kernel would be more work than several
             if identity is not None and self._keeps_size(codes[0]):
                 codes, identity = [*codes, identity], None
             if len(codes) > 1:
                 groups.append(codes)
         return groups
+
+    def _taps(self, codes: Sequence[int]) -> int:
+        """Of the kernel of several."""
+        tails: list[Any] = [self.candidates[code].tail for code in codes]
+        return math.prod(map(max, zip(*(_extent(conv) for conv in tails if conv is not None), strict=True)))
 
     def _keeps_size(self, code: int) -> bool:
         candidate = self.candidates[code]
@@ -308,6 +319,8 @@ class Fused:
 
     def _note(self, names: Sequence[str]) -> str:
         parts = [f"merged into one kernel: {', '.join(names[code] for code in codes)}" for codes in self.groups]
+        if parts:
+            parts[-1] += " (apart on tiny pictures)"
         merged = {code for codes in self.groups for code in codes}
         native = [code for code, candidate in enumerate(self.candidates) if candidate.chain and code not in merged]
         if self._worthwhile(native):
@@ -362,9 +375,10 @@ class Fused:
         for code in plain:
             del left[code]
             terms.append((weights[code], mixed.candidates[code](x)))
-        for group in self.groups:
+        for group, merged_from in zip(self.groups, self.merged_from, strict=True):
             codes = [code for code in group if code in left]
-            if len(codes) > 1 and self._pays(codes, x):
+            convs = [self.candidates[code].tail for code in codes if self.candidates[code].tail is not None]
+            if len(codes) > 1 and convs and _positions(convs[0], x) >= merged_from:
                 for code in codes:
                     del left[code]
                 folded.append(self._merged(codes, weights, x))
@@ -386,7 +400,7 @@ class Fused:
                 terms.append((weights[code], y))
             elif _is_norm(tail):
                 folded.append(self._normed(tail, y, weights[code]))
-            elif _is_convolution(tail) and self._pays([code], x):
+            elif _is_convolution(tail) and _positions(tail, x) >= candidate.folded_from:
                 folded.append(tail._conv_forward(y, tail.weight * weights[code], _times(tail.bias, weights[code])))
             else:
                 terms.append((weights[code], tail(y)))
@@ -401,20 +415,6 @@ class Fused:
         for term in folded:
             total = total.add_(term) if total.dtype == term.dtype else total + term
         return total  # type: ignore[no-any-return]
-
-    def _pays(self, codes: Sequence[int], x: Tensor) -> bool:
-        """Whether weights in kernels are less work than weights on outputs."""
-        convs: list[Any] = [self.candidates[code].tail for code in codes if self.candidates[code].tail is not None]
-        if not convs:
-            return False
-        if torch.compiler.is_compiling():
-            return True  # the size of a batch may be open
-        conv = convs[0]
-        n_taps = math.prod(map(max, zip(*map(_extent, convs), strict=True)))
-        n_positions = x.numel() // (x.shape[1] * math.prod(conv.stride)) if x.dim() == 2 + len(conv.stride) else 1
-        if len(codes) == 1:
-            return bool(n_taps * conv.in_channels // conv.groups <= n_positions)
-        return bool(MERGED_FROM * n_taps <= n_positions)
 
     def _alone(self, code: int, x: Tensor) -> Tensor | None:
         """What one candidate gives."""
@@ -475,7 +475,8 @@ class Fused:
         bias: Any = sum(biases) if biases else None
         padding = tuple(p + (e - own) // 2 for p, e, own in zip(first.padding, extent, _extent(first), strict=True))
         convolution = next(f for cls, f in _CONVOLUTIONS.items() if isinstance(first, cls))
-        with _made_again(kernel := summed(), summed, parts):
+        kernel = summed()
+        with _made_again(kernel, summed, [*parts, *(weights[code] for code in codes)]):
             return convolution(x, kernel, bias, first.stride, padding, 1, first.groups)
 
     def _normed(self, norm: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -499,6 +500,15 @@ class Fused:
 
 def _times(tensor: Tensor | None, weight: Tensor) -> Tensor | None:
     return None if tensor is None else tensor * weight
+
+
+def _positions(conv: Any, x: Tensor) -> float:
+    """At how many places of a batch a convolution is computed."""
+    if torch.compiler.is_compiling():
+        return math.inf  # the size of a batch may be open
+    if x.dim() != 2 + len(conv.stride):
+        return 1  # no batch; torch says if it is wrong
+    return float(x.numel() // (x.shape[1] * math.prod(conv.stride)))
 
 
 def _extent(conv: Any) -> tuple[int, ...]:

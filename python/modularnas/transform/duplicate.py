@@ -8,14 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from modularnas.nn import Elastic
+from modularnas.nn.elastic import MOMENTARY, REPLACED, Elastic
 
 __all__ = ["duplicate"]
 
 _ATOMS = {int, float, str, bool, bytes, complex, type(None), type}
 #: What a class may define to be copied in its own way.
 _PROTOCOL = ("__deepcopy__", "__reduce_ex__", "__reduce__", "__getstate__", "__new__")
-_NOTHING: frozenset[str] = frozenset()
 _PLAIN = tuple(getattr(nn.Module, name, None) for name in _PROTOCOL)
 
 
@@ -30,16 +29,16 @@ def duplicate(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     if known is not None:
         return known  # type: ignore[no-any-return]
     cls = type(module)
-    replaced, momentary = (cls.replaced, cls.momentary) if issubclass(cls, Elastic) else (_NOTHING, _NOTHING)
-    if not replaced and tuple(getattr(cls, name, None) for name in _PROTOCOL) != _PLAIN:
+    elastic = issubclass(cls, Elastic)
+    if not elastic and tuple(getattr(cls, name, None) for name in _PROTOCOL) != _PLAIN:
         return copy.deepcopy(module, memo)
     made = memo[id(module)] = cls.__new__(cls)
     state: dict[str, Any] = {}
     for name, value in module.__dict__.items():
         kind = type(value)
-        if name in momentary:
+        if elastic and name in MOMENTARY:
             continue
-        if name in replaced:
+        if elastic and name in REPLACED:
             state[name] = value
         elif kind in _ATOMS or (kind is tuple and all(type(part) in _ATOMS for part in value)):
             state[name] = value
