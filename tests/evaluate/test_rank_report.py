@@ -15,6 +15,12 @@ def test_directions_and_text():
     assert re.fullmatch(text + r"\(4 candidates, 95% bootstrap intervals\)", str(report))
 
 
+def test_of_few_candidates_a_quarter_is_taken():
+    assert mn.evaluate.rank_report(range(8), range(8)[::-1]).top == 2
+    assert mn.evaluate.rank_report([1, 2, 3], [3, 2, 1]).regret == 2
+    assert mn.evaluate.rank_report(range(400), range(400)).top == 10
+
+
 def test_intervals_cover_the_truth_as_often_as_they_say():
     # Of a bivariate normal Kendall's tau is 2/pi asin(rho).
     rng, rho, hits = np.random.default_rng(0), 0.6, 0

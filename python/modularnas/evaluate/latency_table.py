@@ -197,13 +197,11 @@ class LatencyTable:
             EvaluationError: as `fit`.
 
         Example:
-            >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
-            >>> x = torch.randn(1, 3, 8, 8)
-            >>> supernet = mn.rewrite(net, [mn.rules.kernel_size(3, 5), mn.rules.width(0.5, 1.0)], example=x)
-            >>> table = mn.evaluate.LatencyTable.measure(supernet, x, repeats=3, n_networks=8)
-            >>> points = supernet.space.samples(8, seed=0)
+            >>> space = mn.SearchSpace({"kernel": mn.choice([3, 5, 7]), "width": mn.choice([8, 16, 24])})
+            >>> points = space.samples(9, seed=0)
+            >>> table = mn.evaluate.LatencyTable.fit(space, points, [p["kernel"] + p["width"] for p in points])
             >>> slower = table.corrected(points, 2 * table.predict(points))
-            >>> 1.5 < slower.predict(points[0]) / table.predict(points[0]) < 2.5
+            >>> 1.9 < slower.predict(points[0]) / table.predict(points[0]) < 2.1
             True
         """
         known = _checked(points, latencies_ms, "LatencyTable.corrected")

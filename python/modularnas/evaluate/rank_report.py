@@ -97,7 +97,7 @@ def rank_report(
     scores: ArrayLike,
     reference: ArrayLike,
     *,
-    top: int = 10,
+    top: int | None = None,
     directions: tuple[str, str] = ("max", "max"),
     resamples: int = 1000,
     confidence: float = 0.95,
@@ -108,7 +108,7 @@ def rank_report(
     Args:
         scores: one a candidate; may be infinite.
         reference: their true quality, in the same order.
-        top: how many candidates are taken by score for the regret.
+        top: how many candidates are taken by score for the regret. None: ten, of few a quarter.
         directions: which way scores and reference are better.
         resamples: bootstrap draws for the intervals.
         confidence: of the intervals, above 0 and below 1.
@@ -131,7 +131,7 @@ def rank_report(
         raise EvaluationError(f'directions is {directions!r}; expected a pair of "min" or "max"')
     if not 0 < confidence < 1:
         raise EvaluationError(f"confidence is {confidence}; expected above 0 and below 1")
-    if top < 1 or resamples < 1:
+    if (top is not None and top < 1) or resamples < 1:
         raise EvaluationError(f"top is {top} and resamples {resamples}; expected 1 or more of both")
     sides: list[NDArray[np.float64]] = []
     for name, values, direction in zip(("scores", "reference"), (scores, reference), directions, strict=True):
@@ -143,7 +143,7 @@ def rank_report(
             raise EvaluationError(f"{name} has shape {side.shape}; expected (candidates,)")
         sides.append(-side if direction == "min" else side)
     given, truth = sides
-    top = min(top, len(given))
+    top = max(1, min(10, len(given) // 4)) if top is None else min(top, len(given))
     found, intervals = _core.rank_statistics(given, truth, top, resamples, confidence, seed)
     names = ("kendall", "spearman", "regret")
     fields: dict[str, Any] = dict(zip(names, found, strict=True))

@@ -324,7 +324,9 @@ class Fused:
         merged = {code for codes in self.groups for code in codes}
         native = [code for code, candidate in enumerate(self.candidates) if candidate.chain and code not in merged]
         if self._worthwhile(native):
-            parts.append(f"one native operator on a CPU: {', '.join(names[code] for code in native)}; elsewhere")
+            parts.append(
+                f"one native operator on a CPU: {', '.join(names[code] for code in native)} (elsewhere as follows)"
+            )
         kinds: dict[str, list[str]] = {}
         for code, (name, candidate) in enumerate(zip(names, self.candidates, strict=True)):
             if code in merged:
