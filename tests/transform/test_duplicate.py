@@ -1,13 +1,14 @@
 """Copies of module trees are those of `copy.deepcopy`."""
 
 import copy
+import gc
 import weakref
 
 import pytest
 import torch
 from torch import nn
 
-from modularnas.transform.duplicate import duplicate
+from modularnas.transform.duplicate import duplicate, without_collection
 
 
 class Shared(nn.Module):
@@ -54,6 +55,27 @@ def test_it_is_what_deepcopy_makes(name):
         torch.testing.assert_close(mine.state_dict(), theirs.state_dict(), rtol=0, atol=0)
     originals = {id(t) for t in [*net.parameters(), *net.buffers()]}
     assert not originals & {id(t) for t in [*mine.parameters(), *mine.buffers()]}
+
+
+def test_buffers_of_one_storage_still_share_it():
+    net = nn.Module()
+    table = torch.arange(12.0).reshape(3, 4)
+    for name, tensor in {"table": table, "column": table[:, 1], "same": table.view(12), "part": table[1:]}.items():
+        net.register_buffer(name, tensor)
+    made = duplicate(net, {})
+    torch.testing.assert_close(made.state_dict(), net.state_dict(), rtol=0, atol=0)
+    made.same[1] = 7
+    assert made.table[0, 1] == made.column[0] == 7
+    assert table[0, 1] == 1
+
+
+def test_garbage_is_searched_for_again_afterwards():
+    with without_collection():
+        assert not gc.isenabled()
+        with without_collection():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_identities_and_independence():

@@ -46,7 +46,7 @@ def raised(error, action):
         (lambda: slots([]), "slots is given [] as candidates; expected a list of one or more ops"),
         (
             lambda: replace(nn.Conv2d, [3]),
-            "a candidate is 3; expected the name of an op, a function of a slot, a module class or 'original'",
+            "replace is given the candidate 3; expected the name of an op, a function of a slot, a module class or 'original'",
         ),
         (
             lambda: replace(nn.Conv2d, ["identity", "identity"]),

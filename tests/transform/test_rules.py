@@ -3,6 +3,7 @@
 import copy
 import pathlib
 import pickle
+import re
 
 import pytest
 import torch
@@ -569,6 +570,17 @@ def test_wrong_input_is_explained(make, text):
     with pytest.raises(mn.RuleError) as error:
         make()
     assert str(error.value) == text
+
+
+@pytest.mark.parametrize("name", [name for name in rules.__all__ if name != "Rule"])
+@pytest.mark.parametrize("wrong", [([3, 5],), ([3, 5], [3, 5]), ({},), (None, 3), (nn.ReLU(), 0.5)])
+def test_what_no_rule_expects_is_never_another_error(name, wrong):
+    try:
+        rules.__dict__[name](*wrong)
+    except mn.RuleError as error:
+        assert name in str(error) or "where" in str(error)
+    except TypeError as error:
+        assert re.search(r"takes|missing|unexpected", str(error))  # of the signature
 
 
 def test_every_rule_is_on_the_page():

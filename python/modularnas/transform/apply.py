@@ -27,7 +27,7 @@ from modularnas.nn import (
 )
 from modularnas.nn.fuse import fuse as fuse_forms
 from modularnas.transform import candidates, sizes, verify
-from modularnas.transform.duplicate import duplicate
+from modularnas.transform.duplicate import duplicate, without_collection
 from modularnas.transform.rules.rule import Rule
 from modularnas.transform.supernet import Supernet
 from modularnas.transform.trace import Call, Example, Trace, call_arguments, joined, trace
@@ -35,6 +35,7 @@ from modularnas.transform.trace import Call, Example, Trace, call_arguments, joi
 __all__ = ["rewrite"]
 
 
+@without_collection()
 def rewrite(
     model: nn.Module,
     rules: Sequence[Rule],

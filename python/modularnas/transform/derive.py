@@ -19,7 +19,7 @@ from torch import fx, nn
 
 from modularnas.errors import NetworkError
 from modularnas.nn import Chosen, FewerHeads, MixedOp, Skippable, publish, restore
-from modularnas.transform.duplicate import duplicate
+from modularnas.transform.duplicate import duplicate, without_collection
 from modularnas.transform.source import OneLevelTracer, untyped
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _GRAPHS: OrderedDict[Hashable, fx.Graph] = OrderedDict()
 _N_GRAPHS = 4096
 
 
+@without_collection()
 def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
     """The plain network of a point: original classes, inherited weights, no trace of the supernet.
 

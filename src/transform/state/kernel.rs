@@ -5,6 +5,7 @@
 
 use tch::Tensor;
 
+use super::memory;
 use crate::error::{Error, Result};
 
 /// Spatial dimensions come after the two channel dimensions.
@@ -21,7 +22,36 @@ pub fn surround(kernel: &Tensor, size: i64) -> Result<Tensor> {
         let margin = margin(size, kernel.size()[dim as usize], kernel)?;
         padding.extend([margin, margin]);
     }
-    Ok(kernel.f_constant_pad_nd(padding)?)
+    let Some(given) = memory::read(kernel) else { return Ok(kernel.f_constant_pad_nd(padding)?) };
+    let shape = kernel.size();
+    let window = &shape[FIRST_SPATIAL as usize..];
+    let wide = [&shape[..FIRST_SPATIAL as usize], &vec![size; window.len()]].concat();
+    let mut made = memory::empty(&wide, kernel.f_kind()?)?;
+    surround_windows(given, memory::write(&mut made), window, size as usize, kernel.f_kind()?.elt_size_in_bytes());
+    Ok(made)
+}
+
+/// Windows of `element` bytes a number, one after the other, each at the centre of one of zeros. Zero is the number whose
+/// bytes are, in every kind of number.
+fn surround_windows(given: &[u8], made: &mut [u8], window: &[i64], size: usize, element: usize) {
+    let Some((&row, outer)) = window.split_last() else { return made.copy_from_slice(given) };
+    // Where the rows of a window lie in the larger one.
+    let mut places = vec![(size - row as usize) / 2];
+    let mut stride = size;
+    for &length in outer.iter().rev() {
+        let margin = (size - length as usize) / 2;
+        places = (0..length as usize)
+            .flat_map(|i| places.iter().map(move |place| (margin + i) * stride + place).collect::<Vec<_>>())
+            .collect();
+        stride *= size;
+    }
+    let bytes = row as usize * element;
+    for (given, made) in given.chunks_exact(places.len() * bytes).zip(made.chunks_exact_mut(stride * element)) {
+        made.fill(0);
+        for (row, place) in given.chunks_exact(bytes).zip(&places) {
+            made[place * element..][..bytes].copy_from_slice(row);
+        }
+    }
 }
 
 /// The name of the parameter that holds the matrix of a kernel size, beside the weight.
@@ -93,6 +123,19 @@ mod tests {
             assert_eq!(large.size(), [vec![4, 2], vec![7; dims]].concat());
             assert_eq!(center(&large, 3), kernel);
             assert_eq!(large.abs().sum(Kind::Float), kernel.abs().sum(Kind::Float));
+        }
+    }
+
+    #[test]
+    fn every_kind_of_number_and_layout_is_surrounded_alike() {
+        let kernel = Tensor::randn([4, 6, 3, 3], (Kind::Float, Device::Cpu));
+        let padded = |kernel: &Tensor| kernel.constant_pad_nd([1, 1, 1, 1]);
+        for kind in [Kind::Half, Kind::BFloat16, Kind::Double, Kind::Int] {
+            let kernel = kernel.to_kind(kind);
+            assert_eq!(surround(&kernel, 5).unwrap(), padded(&kernel));
+        }
+        for view in [kernel.transpose(0, 1), kernel.narrow(1, 2, 3), kernel.narrow(0, 1, 0)] {
+            assert_eq!(surround(&view, 5).unwrap(), padded(&view));
         }
     }
 

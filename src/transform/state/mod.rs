@@ -10,6 +10,7 @@ mod deepen;
 mod groups;
 mod inherit;
 mod kernel;
+mod memory;
 mod slice;
 mod sort;
 mod widen;

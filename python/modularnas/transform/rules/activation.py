@@ -8,7 +8,7 @@ from modularnas.errors import RuleError
 from modularnas.ops import registry
 from modularnas.ops.activation import ACTIVATIONS
 from modularnas.transform import kind
-from modularnas.transform.rules.rule import Rule, Where
+from modularnas.transform.rules.rule import Rule, Where, different
 
 __all__ = ["activation"]
 
@@ -32,7 +32,7 @@ def activation(*kinds: str, where: Where | None = None) -> Rule:
         >>> mn.derive(supernet, {"1.activation": "silu"})[1]
         SiLU()
     """
-    if len(kinds) < 2 or len(set(kinds)) != len(kinds) or not all(name in ACTIVATIONS for name in kinds):
+    if not different(kinds) or not all(isinstance(name, str) and name in ACTIVATIONS for name in kinds):
         raise RuleError(
             f"activation is given {kinds}; expected two or more different names of {', '.join(sorted(ACTIVATIONS))}"
         )

@@ -6,7 +6,7 @@ from torch import nn
 
 from modularnas.errors import RuleError
 from modularnas.transform import kind
-from modularnas.transform.rules.rule import Rule, Where
+from modularnas.transform.rules.rule import Rule, Where, different
 
 __all__ = ["dropout"]
 
@@ -30,7 +30,7 @@ def dropout(*probabilities: float, where: Where | None = None) -> Rule:
         >>> mn.derive(supernet, {"1.dropout": 0.2})[1]
         Dropout(p=0.2, inplace=False)
     """
-    if len(probabilities) < 2 or len(set(probabilities)) != len(probabilities):
+    if not different(probabilities):
         raise RuleError(f"dropout is given {probabilities}; expected two or more different numbers, such as 0.0, 0.2")
     if not all(isinstance(p, (int, float)) and not isinstance(p, bool) and 0 <= p <= 1 for p in probabilities):
         raise RuleError(f"dropout is given {probabilities}; expected probabilities from 0.0 to 1.0")

@@ -6,7 +6,7 @@ from torch import nn
 
 from modularnas.errors import RuleError
 from modularnas.transform.kind import CONVOLUTIONS
-from modularnas.transform.rules.rule import Rule, Where
+from modularnas.transform.rules.rule import Rule, Where, different
 
 __all__ = ["groups"]
 
@@ -32,7 +32,7 @@ def groups(*numbers: int, where: Where | None = None) -> Rule:
         >>> mn.derive(supernet, {"0.groups": 4})[0].weight.shape
         torch.Size([8, 1, 3, 3])
     """
-    if len(numbers) < 2 or len(set(numbers)) != len(numbers):
+    if not different(numbers):
         raise RuleError(f"groups is given {numbers}; expected two or more different numbers, such as 1, 2, 4")
     if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in numbers):
         raise RuleError(f"groups is given {numbers}; expected integers of 1 or more")

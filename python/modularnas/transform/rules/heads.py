@@ -6,7 +6,7 @@ from torch import nn
 
 from modularnas.errors import RuleError
 from modularnas.transform.kind import attention
-from modularnas.transform.rules.rule import Rule, Where
+from modularnas.transform.rules.rule import Rule, Where, different
 
 __all__ = ["heads"]
 
@@ -33,7 +33,7 @@ def heads(*numbers: int, where: Where | None = None) -> Rule:
         >>> mn.derive(supernet, {"self_attn.heads": 2}).self_attn.out_proj.weight.shape
         torch.Size([16, 8])
     """
-    if len(numbers) < 2 or len(set(numbers)) != len(numbers):
+    if not different(numbers):
         raise RuleError(f"heads is given {numbers}; expected two or more different numbers, such as 2, 4, 8")
     if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in numbers):
         raise RuleError(f"heads is given {numbers}; expected integers of 1 or more")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from modularnas.errors import RuleError
-from modularnas.transform.rules.rule import Rule, Where
+from modularnas.transform.rules.rule import Rule, Where, different
 
 __all__ = ["kernel_size"]
 
@@ -30,7 +30,7 @@ def kernel_size(*sizes: int, where: Where | None = None) -> Rule:
         >>> mn.rewrite(net, [mn.rules.kernel_size(3, 5, 7)], example=torch.randn(1, 3, 8, 8)).space.size
         9
     """
-    if len(set(sizes)) < 2 or len(set(sizes)) != len(sizes):
+    if not different(sizes):
         raise RuleError(f"kernel_size is given {sizes}; expected two or more different sizes, such as 3, 5, 7")
     if not all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in sizes):
         raise RuleError(f"kernel_size is given {sizes}; expected integers of 1 or more")

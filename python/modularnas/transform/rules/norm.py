@@ -9,7 +9,7 @@ from torch import nn
 from modularnas.errors import RuleError
 from modularnas.ops import registry
 from modularnas.transform import kind
-from modularnas.transform.rules.rule import Rule, Where
+from modularnas.transform.rules.rule import Rule, Where, different
 
 __all__ = ["norm"]
 
@@ -45,9 +45,9 @@ def norm(*kinds: str, where: Where | None = None) -> Rule:
         >>> mn.derive(supernet, {"1.norm": "group_norm_g4"})[1]
         GroupNorm(4, 8, eps=1e-05, affine=True)
     """
-    names = [_SHORT.get(name, name) for name in kinds]
+    names = [_SHORT.get(name, name) if isinstance(name, str) else str(name) for name in kinds]
     known = all(name in _SHORT.values() or re.fullmatch(r"group_norm_g[1-9]\d*", str(name)) for name in names)
-    if len(names) < 2 or len(set(names)) != len(names) or not known:
+    if not different(names) or not known:
         raise RuleError(
             f"norm is given {kinds}; expected two or more different ones of {', '.join(_SHORT)}, group_norm_g8"
         )

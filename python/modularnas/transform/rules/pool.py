@@ -33,7 +33,7 @@ def pool(*kinds: str, where: Where | None = None) -> Rule:
         >>> mn.derive(supernet, {"1.pool": "avg"})[1]
         AvgPool2d(kernel_size=2, stride=2, padding=0)
     """
-    if sorted(kinds) != ["avg", "max"]:
+    if kinds not in (("avg", "max"), ("max", "avg")):
         raise RuleError(f"pool is given {kinds}; expected 'max' and 'avg'")
 
     def is_pool(module: nn.Module) -> bool:

@@ -69,7 +69,7 @@ def slots(candidates: Sequence[Candidate], where: Where | None = None) -> Rule:
         >>> mn.rewrite(net, [mn.rules.slots(["conv_3x3", "conv_5x5"])], example=torch.randn(1, 3, 8, 8)).space.size
         2
     """
-    if "original" in candidates:
+    if isinstance(candidates, Sequence) and "original" in candidates:
         raise RuleError('slots is given the candidate "original"; a slot has none, leave it out')
     return _rule("slots", lambda module: isinstance(module, Slot), candidates, where)
 
@@ -79,21 +79,21 @@ def _rule(name: str, target: Callable[[nn.Module], bool], candidates: Sequence[C
         raise RuleError(f"{name} is given {candidates!r} as candidates; expected a list of one or more ops")
     builds: dict[str, Build | None] = {}
     for candidate in candidates:
-        label, build = _named(candidate)
+        label, build = _named(name, candidate)
         if label in builds:
             raise RuleError(f"{name} is given the candidate {label!r} twice; give one of them another __name__")
         builds[label] = build
     return Rule({"rule": "replace", "candidates": list(builds)}, target, where, builds)
 
 
-def _named(candidate: Candidate) -> tuple[str, Build | None]:
+def _named(name: str, candidate: Candidate) -> tuple[str, Build | None]:
     if candidate == "original":
         return "original", None
     if isinstance(candidate, str):
         return candidate, registry.find(candidate)
     if not callable(candidate):
         raise RuleError(
-            f"a candidate is {candidate!r}; "
+            f"{name} is given the candidate {candidate!r}; "
             "expected the name of an op, a function of a slot, a module class or 'original'"
         )
     label = getattr(candidate, "__name__", type(candidate).__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from modularnas.errors import RuleError
-from modularnas.transform.rules.rule import Rule
+from modularnas.transform.rules.rule import Rule, different
 
 __all__ = ["resolution"]
 
@@ -31,7 +31,7 @@ def resolution(*sizes: int | tuple[int, int]) -> Rule:
         array([ 42352, 194416])
     """
     pairs = tuple(size if isinstance(size, tuple) else (size, size) for size in sizes)
-    if len(pairs) < 2 or len(set(pairs)) != len(pairs):
+    if not different(pairs):
         raise RuleError(f"resolution is given {sizes}; expected two or more different sizes, such as 160, 192, 224")
     whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for pair in pairs for n in pair)
     if not whole or not all(len(pair) == 2 for pair in pairs):

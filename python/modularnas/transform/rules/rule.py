@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 from torch import nn
@@ -12,7 +13,7 @@ from torch import nn
 from modularnas.errors import RuleError
 from modularnas.ops.registry import Build
 
-__all__ = ["Name", "Rule", "Where", "matches"]
+__all__ = ["Name", "Rule", "Where", "different", "matches"]
 
 #: The name of the decision at a place, from (path, module); places of one name are one decision.
 Name = Callable[[str, nn.Module], str]
@@ -42,6 +43,11 @@ def matches(where: Where | None, path: str, module: nn.Module) -> bool:
         f"where= is a {type(where).__name__}; expected a glob over module paths, a module class, "
         "a predicate(path, module) or a list of these"
     )
+
+
+def different(choices: Sequence[Any], least: int = 2) -> bool:
+    """Whether there are at least so many choices, none of them twice; they may be anything a user can give."""
+    return len(choices) >= least and all(a != b for a, b in combinations(choices, 2))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import nn
 
 from modularnas.errors import RuleError
 from modularnas.transform.kind import CONVOLUTIONS, pool
-from modularnas.transform.rules.rule import Rule, Where
+from modularnas.transform.rules.rule import Rule, Where, different
 
 __all__ = ["stride"]
 
@@ -40,7 +40,7 @@ def stride(*choices: tuple[int, ...], where: Sequence[Where]) -> Rule:
     """
     if isinstance(where, str) or not isinstance(where, Sequence) or not where:
         raise RuleError(f"stride is given where={where!r}; expected a list with one entry a place")
-    if len(choices) < 2 or len(set(choices)) != len(choices):
+    if not different(choices):
         raise RuleError(f"stride is given {choices}; expected two or more different tuples, such as (2, 1), (1, 2)")
     for choice in choices:
         whole = isinstance(choice, tuple) and all(isinstance(n, int) and n >= 1 for n in choice)

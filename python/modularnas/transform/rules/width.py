@@ -6,7 +6,7 @@ from torch import nn
 
 from modularnas.errors import RuleError
 from modularnas.ops.slot import Slot
-from modularnas.transform.rules.rule import Rule, Where
+from modularnas.transform.rules.rule import Rule, Where, different
 
 __all__ = ["expansion", "width"]
 
@@ -39,7 +39,7 @@ def width(*sizes: float, divisor: int = 1, where: Where | None = None) -> Rule:
     """
     ratios = [size for size in sizes if isinstance(size, float)]
     channels = [size for size in sizes if isinstance(size, int) and not isinstance(size, bool)]
-    if not sizes or len(set(sizes)) != len(sizes) or len(ratios) + len(channels) != len(sizes):
+    if not different(sizes, 1) or len(ratios) + len(channels) != len(sizes):
         raise RuleError(f"width is given {sizes}; expected one or more different numbers, such as 0.5, 0.75, 1.0")
     if ratios and channels:
         raise RuleError(
@@ -76,7 +76,7 @@ def expansion(*ratios: float, divisor: int = 1, where: Where | None = None) -> R
         Linear(in_features=16, out_features=8, bias=True)
     """
     numbers = all(isinstance(r, (int, float)) and not isinstance(r, bool) and r > 0 for r in ratios)
-    if not ratios or not numbers or len(set(ratios)) != len(ratios):
+    if not numbers or not different(ratios, 1):
         raise RuleError(f"expansion is given {ratios}; expected one or more different positive numbers, such as 3, 6")
     _check_divisor("expansion", divisor)
     data = {"rule": "expansion", "ratios": [float(r) for r in ratios], "divisor": divisor}
