@@ -43,6 +43,11 @@ def raised(error, action):
             lambda: replace(nn.Conv2d, "identity"),
             "replace is given 'identity' as candidates; expected a list of one or more ops",
         ),
+        (
+            lambda: kernel_size(3, 5, where=3),
+            "where= is a int; expected a glob over module paths, a module class, a predicate(path, module) or a list "
+            "of these",
+        ),
         (lambda: slots([]), "slots is given [] as candidates; expected a list of one or more ops"),
         (
             lambda: replace(nn.Conv2d, [3]),
@@ -193,12 +198,6 @@ def number(slot):
             tied,
             [replace(nn.Conv2d, ["original", "identity"])],
             "'0' and '1' share a parameter, so only one of them can be replaced or left out; leave one out by where=",
-        ),
-        (
-            net,
-            [kernel_size(3, 5, where=3)],
-            "where= is a int; expected a glob over module paths, a module class, a predicate(path, module) or a list "
-            "of these",
         ),
         (net, [], "rewrite is given no rules; give at least one, such as mn.rules.kernel_size(3, 5)"),
         (

@@ -1,9 +1,9 @@
 """Every rule on real models: the law, exact costs, the given network as a point, and what wrong input is told."""
 
 import copy
+import inspect
 import pathlib
 import pickle
-import re
 
 import pytest
 import torch
@@ -572,15 +572,27 @@ def test_wrong_input_is_explained(make, text):
     assert str(error.value) == text
 
 
-@pytest.mark.parametrize("name", [name for name in rules.__all__ if name != "Rule"])
-@pytest.mark.parametrize("wrong", [([3, 5],), ([3, 5], [3, 5]), ({},), (None, 3), (nn.ReLU(), 0.5)])
-def test_what_no_rule_expects_is_never_another_error(name, wrong):
+def fits(make, given):
+    """Whether a call is one that the signature allows."""
     try:
+        inspect.signature(make).bind(*given)
+    except TypeError:
+        return False
+    return True
+
+
+WRONG = [
+    (name, wrong)
+    for name in rules.__all__
+    for wrong in [([3, 5],), ([3, 5], [3, 5]), ({},), (None, 3), (nn.ReLU(), 0.5)]
+    if name != "Rule" and fits(rules.__dict__[name], wrong)
+]
+
+
+@pytest.mark.parametrize(("name", "wrong"), WRONG)
+def test_what_no_rule_expects_is_explained(name, wrong):
+    with pytest.raises(mn.RuleError, match=f"{name}|where"):
         rules.__dict__[name](*wrong)
-    except mn.RuleError as error:
-        assert name in str(error) or "where" in str(error)
-    except TypeError as error:
-        assert re.search(r"takes|missing|unexpected", str(error))  # of the signature
 
 
 def test_every_rule_is_on_the_page():

@@ -136,9 +136,10 @@ def _supernet(
 ) -> Supernet:
     """Puts into a model, in place, what a plan opens."""
     _check_conditions(plan, traced)
-    order = {path: model.get_submodule(path) for path in traced.calls}
     choices = candidates.copied(choices)
-    modules = {**candidates.modules_of(choices), **dict(model.named_modules())}
+    own = dict(model.named_modules())
+    order = {path: own[path] for path in traced.calls}
+    modules = {**candidates.modules_of(choices), **own}
     for _, holders, tensor in grown:
         for path, name in holders:
             setattr(modules[path], name, tensor)

@@ -49,6 +49,7 @@ class DataFlow(TorchDispatchMode):
         self.paths = paths
         self.mode = mode
         self.running: list[int] = []
+        self._within: list[int] = []  # the same, each once
         self.tensors: list[list[int]] = []
         self.operators: list[str] = []
         self.steps: list[dict[str, Any]] = []
@@ -91,6 +92,7 @@ class DataFlow(TorchDispatchMode):
     def enter(self, node: int, inputs: Any) -> dict[str, Any]:
         """A module starts; returns the record of its call."""
         self.running.append(node)
+        self._within = list(dict.fromkeys(self.running))
         tensors = [self.register(t) for t in _tensors(inputs)]
         call = {"node": node, "inputs": tensors, "outputs": [], "residual": False}
         self.calls.append(call)
@@ -107,11 +109,11 @@ class DataFlow(TorchDispatchMode):
                 axes = [[index, dim] for dim in range(tensor.dim())]
                 self.item(ACTIVATION_BYTES, axes, tensor.element_size())
         self.running.pop()
+        self._within = list(dict.fromkeys(self.running))
 
     def item(self, metric: int, axes: list[list[int]], coefficient: int = 1) -> None:
         """Adds a product of sizes to the cost."""
-        within = list(dict.fromkeys(self.running))
-        self.items.append({"metric": metric, "coefficient": coefficient, "axes": axes, "within": within})
+        self.items.append({"metric": metric, "coefficient": coefficient, "axes": axes, "within": self._within})
 
     def record(self) -> dict[str, Any]:
         """What was seen, as the native half reads it."""
@@ -140,6 +142,18 @@ class DataFlow(TorchDispatchMode):
             out = shapes(self, func, args, kwargs)
         if out is None:
             out = func(*args, **kwargs)
+        self._write(func, args, kwargs, out)
+        return out
+
+    def made(self, func: Any, args: tuple[Any, ...]) -> Any:
+        """What an operator returns, recorded as if torch had run it; None if only torch knows its shape."""
+        out = SHAPES[func._overloadpacket](self, func, args, {})
+        if out is not None:
+            self._write(func, args, {}, out)
+        return out
+
+    def _write(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        packet = func._overloadpacket
         rule = RULES.get(packet)
         if rule is None:
             rule = _elementwise if torch.Tag.pointwise in func.tags else _unknown
@@ -148,7 +162,6 @@ class DataFlow(TorchDispatchMode):
         count = flop_registry.get(packet)
         if count is not None and len(self.items) == n_items:
             self.item(MACS, [], count(*args, **kwargs, out_val=out) // 2)
-        return out
 
     def operator(self, func: Any) -> int:
         """The index of an operator's name in the module that is running."""

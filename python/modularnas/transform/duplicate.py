@@ -17,6 +17,7 @@ from modularnas.nn.elastic import MOMENTARY, REPLACED, Elastic
 __all__ = ["duplicate", "without_collection"]
 
 _ATOMS = {int, float, str, bool, bytes, complex, type(None), type}
+_CONTAINERS = {dict, OrderedDict, list, set}
 #: What a class may define to be copied in its own way.
 _PROTOCOL = ("__deepcopy__", "__reduce_ex__", "__reduce__", "__getstate__", "__new__")
 _PLAIN = tuple(getattr(nn.Module, name, None) for name in _PROTOCOL)
@@ -42,11 +43,9 @@ def duplicate(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
         kind = type(value)
         if elastic and name in MOMENTARY:
             continue
-        if elastic and name in REPLACED:
+        if kind in _ATOMS or (kind is tuple and _ATOMS.issuperset(map(type, value))) or (elastic and name in REPLACED):
             state[name] = value
-        elif kind in _ATOMS or (kind is tuple and all(type(part) in _ATOMS for part in value)):
-            state[name] = value
-        elif kind in (dict, OrderedDict, list, set) and not value:
+        elif kind in _CONTAINERS and not value:
             state[name] = kind()
         elif name == "_modules":
             state[name] = {key: None if child is None else duplicate(child, memo) for key, child in value.items()}

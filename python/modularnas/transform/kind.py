@@ -21,6 +21,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _HEADS = "num_heads num_attention_heads n_heads n_head nhead heads".split()
 _KV_HEADS = "num_key_value_heads num_kv_heads n_kv_heads kv_heads".split()
 _HEAD_SIZE = "head_dim attention_head_size head_size dim_head key_value_proj_dim d_head d_kv".split()
+_SAYS_HEADS = {*_HEADS, *_HEAD_SIZE}
 
 _ACTIVATIONS = {cls: name for name, cls in ACTIVATIONS.items()}
 _POOLS = {
@@ -100,6 +101,8 @@ def dropout(module: nn.Module) -> str | None:
 
 def attention(module: nn.Module) -> dict[str, Any] | None:
     """Heads of a module that says how many it has."""
+    if _SAYS_HEADS.isdisjoint(vars(module)):
+        return None
     heads, kv_heads, head_size = (_number(module, names) for names in (_HEADS, _KV_HEADS, _HEAD_SIZE))
     config = getattr(module, "config", None)
     if heads is None and head_size is not None:  # as attentions of transformers do, whose views infer it

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from modularnas.errors import NetworkError
 from modularnas.ops.slot import Slot
+from modularnas.transform import layers
 from modularnas.transform.dataflow import DataFlow, holder_names
 from modularnas.transform.duplicate import duplicate
 from modularnas.transform.kind import kind
@@ -32,7 +34,7 @@ __all__ = ["Call", "Example", "Trace", "call_arguments", "evaluating", "joined",
 Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 
-@dataclass
+@dataclass(slots=True)
 class Call:
     """One call of a module; its tensors have shape and dtype without memory (fake ones, or on the device "meta").
 
@@ -108,7 +110,7 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, fa
     """
     try:
         # The structure is copied, not the tensors: a forward may set attributes, but writes no real tensor here.
-        tensors = [*model.parameters(), *model.buffers()]
+        tensors = [tensor for module in model.modules() for _, tensor, _ in holder_names(module)]
         seen = _observe(duplicate(model, {id(tensor): tensor for tensor in tensors}), args, kwargs, fake=True)
     except Exception as error:
         if fake:
@@ -174,28 +176,23 @@ def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *,
     def bare(value: Any) -> Any:
         return value if fake else on_meta(value)
 
-    def enter(path: str, node: int) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            record = flow.enter(node, (args, kwargs))
-            positional, named = bare((args, kwargs))
-            seen.calls[path].append(Call(positional, named, record))
+    def watched(module: nn.Module, node: int, path: str, is_leaf: bool, /, *args: Any, **kwargs: Any) -> Any:
+        record = flow.enter(node, (args, kwargs) if kwargs else args)
+        call = Call(bare(args), bare(kwargs), record)
+        seen.calls[path].append(call)
+        output = layers.run(flow, module, args[0]) if fake and len(args) == 1 and not kwargs else None
+        if output is None:
+            output = module._call_impl(*args, **kwargs)
+        flow.leave(output, is_leaf)
+        call.output, call.end = bare(output), len(flow.steps)
+        return output
 
-        return hook
-
-    def leave(path: str, leaf: bool) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            flow.leave(output, leaf)
-            call = seen.calls[path][-1]
-            call.output, call.end = bare(output), len(flow.steps)
-
-        return hook
-
-    model.eval()
+    _evaluate(modules.values(), model)
     with ExitStack() as stack:
         for node, (path, module) in enumerate(modules.items()):
-            leaf = not any(module._modules.values())
-            stack.callback(module.register_forward_pre_hook(enter(path, node), with_kwargs=True, prepend=True).remove)
-            stack.callback(module.register_forward_hook(leave(path, leaf), with_kwargs=True).remove)
+            is_leaf = not any(module._modules.values())
+            # What a module calls in place of itself, as `Module.compile` sets it: two hooks take far longer.
+            module.__dict__["_compiled_call_impl"] = partial(watched, module, node, path, is_leaf)
             if isinstance(module, Slot):
                 module.tracing = True
                 stack.callback(setattr, module, "tracing", False)
@@ -211,11 +208,23 @@ def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *,
     return seen
 
 
+def _evaluate(modules: Collection[nn.Module], model: nn.Module) -> None:
+    if all(type(module).train is nn.Module.train for module in modules):
+        for module in modules:
+            module.__dict__["training"] = False
+    else:
+        model.eval()
+
+
 def _register(structure: _Structure, flow: DataFlow) -> None:
     """Parameters and buffers of the model, each with every module that has it."""
     node = {path: index for index, path in enumerate(flow.paths)}
+    within: dict[tuple[str, ...], list[int]] = {}  # by the paths of those who hold the parameter
     for tensor, holders in structure.holders.items():
-        within = set.intersection(*(way for path, _, _ in holders for way in structure.ways[path]))
+        paths = tuple(path for path, _, _ in holders)
+        if paths not in within:
+            common = set.intersection(*(way for path in paths for way in structure.ways[path]))
+            within[paths] = [node[path] for path in common]
         named = [
             f"'{name}' of {type(structure.modules[path]).__name__} is no plain attribute"
             for path, name, _ in holders
@@ -225,7 +234,7 @@ def _register(structure: _Structure, flow: DataFlow) -> None:
             tensor,
             holders=[[node[path], name] for path, name, _ in holders],
             trained=holders[0][2],
-            within=[node[path] for path in within],
+            within=within[paths],
             sealed=named[0] if named else None,
         )
 

@@ -37,12 +37,18 @@ def matches(where: Where | None, path: str, module: nn.Module) -> bool:
         return isinstance(module, where)
     if isinstance(where, Sequence):
         return any(matches(part, path, module) for part in where)
-    if callable(where):
-        return bool(where(path, module))
-    raise RuleError(
-        f"where= is a {type(where).__name__}; expected a glob over module paths, a module class, "
-        "a predicate(path, module) or a list of these"
-    )
+    return bool(where(path, module))
+
+
+def _check_where(where: Any) -> None:
+    if isinstance(where, Sequence) and not isinstance(where, str):
+        for part in where:
+            _check_where(part)
+    elif not (where is None or isinstance(where, str) or callable(where)):
+        raise RuleError(
+            f"where= is a {type(where).__name__}; expected a glob over module paths, a module class, "
+            "a predicate(path, module) or a list of these"
+        )
 
 
 def different(choices: Sequence[Any], least: int = 2) -> bool:
@@ -74,6 +80,9 @@ class Rule:
     kind: str | None = None
     sizes: tuple[tuple[int, ...], ...] | None = None
     tie: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_where(self.where)
 
     def named(self, decision: Name) -> Rule:
         """The rule with names for its decisions; places of one name are one decision and vary together.
