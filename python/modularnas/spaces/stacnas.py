@@ -91,7 +91,7 @@ def create(
         rule = rules.slots(
             [darts.searched(op) for op in names], where=lambda path, _, group=group: found(path)[0] in group
         )
-        if rule.applied(model)["targets"]:
+        if rule.applied(dict(model.named_modules()))["targets"]:
             opened.append(rule.named(name))
     return model, opened, torch.randn(1, 3, image_size, image_size)
 

@@ -89,7 +89,8 @@ def rewrite(
         raise RuleError(f"rewrite is given mode={mode!r}; expected 'sliced' or 'masked'")
     args, kwargs = call_arguments(example)
     traced = trace(model, args, kwargs)
-    applied = [rule.applied(model) for rule in rules]
+    own = dict(model.named_modules())
+    applied = [rule.applied(own) for rule in rules]
     choices = candidates.build(model, rules, applied, traced)
     for rule, data in zip(rules, applied, strict=True):
         if rule.sizes is not None:
@@ -98,7 +99,7 @@ def rewrite(
     frozen = [path for data in applied if data["rule"] == "freeze" for path in data["targets"]]
     verified = any(action["action"] in verify.VERIFIED for action in plan.actions)
     while True:
-        grown = _grown({**candidates.modules_of(choices), **dict(model.named_modules())}, plan)
+        grown = _grown({**candidates.modules_of(choices), **own}, plan)
         if inplace and not verified:
             break
         # In a copy first, so that a given model is changed only by what works.
@@ -181,7 +182,7 @@ def _supernet(
                 switches[action["decision"]].append((block, present))
                 placed[given] = block
     # Innermost first: what an outer module holds is replaced before the outer module is.
-    for given in reversed([module for module in model.modules() if module in placed]):
+    for given in reversed([module for module in own.values() if module in placed]):
         model = _put(model, given, placed[given])
     inside = _inside(switches, parts) if mode == "masked" else []
     shared = fuse_forms(fusable) if fuse and mode == "sliced" else None

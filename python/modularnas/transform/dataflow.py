@@ -159,8 +159,7 @@ class DataFlow(TorchDispatchMode):
             rule = _elementwise if torch.Tag.pointwise in func.tags else _unknown
         n_items = len(self.items)
         rule(self, func, args, kwargs, out)
-        count = flop_registry.get(packet)
-        if count is not None and len(self.items) == n_items:
+        if len(self.items) == n_items and (count := flop_registry.get(packet)) is not None:
             self.item(MACS, [], count(*args, **kwargs, out_val=out) // 2)
 
     def operator(self, func: Any) -> int:

@@ -60,7 +60,7 @@ def _convolution(module: Any, x: Tensor) -> Operator | None:
 
 def _batch_norm(*dims: int) -> Callable[[Any, Tensor], Operator | None]:
     def of_layer(module: Any, x: Tensor) -> Operator | None:
-        mean, var = module.running_mean, module.running_var
+        mean, var = module._buffers["running_mean"], module._buffers["running_var"]
         if module.training or x.dim() not in dims or mean is None or var is None or mean.shape != x.shape[1:2]:
             return None
         own = module._parameters

@@ -98,9 +98,8 @@ class Rule:
         """
         return replace(self, decision=decision)
 
-    def applied(self, model: nn.Module) -> dict[str, Any]:
-        """The rule with the paths of the modules that it is meant for."""
-        modules = dict(model.named_modules())
+    def applied(self, modules: Mapping[str, nn.Module]) -> dict[str, Any]:
+        """The rule with the paths of the modules, of all of a model by path, that it is meant for."""
         targets = [
             path for path, module in modules.items() if self.target(module) and matches(self.where, path, module)
         ]
