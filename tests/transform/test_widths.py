@@ -257,6 +257,28 @@ def test_depth_leaves_blocks_out_of_lists():
     assert torch.equal(small.eval()(x), supernet.activate(point)(x))
 
 
+def test_depth_leaves_identities_where_a_list_is_none():
+    class Named(nn.ModuleDict):
+        def forward(self, x):
+            for block in self.values():
+                x = block(x)
+            return x
+
+    net = Named({"stem": nn.Conv2d(3, 8, 1), "a": Residual(8, 12), "b": Residual(8, 12)}).eval()
+    supernet = mn.rewrite(net, [mn.rules.depth()], example=IMAGE)
+    assert supernet.space.size == 2  # the first block of a stage stays
+    for point in map(supernet.space.unrank, range(2)):
+        small = mn.derive(supernet, point).eval()
+        with torch.no_grad():
+            torch.testing.assert_close(supernet.activate(point)(IMAGE), small(IMAGE))
+        made = []
+        for module in small.modules():
+            if not list(module.children()) and not isinstance(module, nn.Identity):
+                module.register_forward_hook(lambda module, args, output: made.append(output.nbytes))
+        small(IMAGE)
+        assert supernet.cost(point)["activation_bytes"] == sum(made)
+
+
 def test_expansion_is_a_multiple_of_what_the_block_is_given():
     net = nn.Sequential(FeedForwardOf(6), FeedForwardOf(6))
     supernet = mn.rewrite(net, [mn.rules.expansion(2, 4)], example=torch.randn(2, 5, 6))

@@ -364,7 +364,7 @@ class Supernet(nn.Module):
                 (n, decisions) (the costs are int64 arrays of shape (n,)).
 
         `macs` is half of what `torch.utils.flop_counter` counts; `activation_bytes` are those of the outputs of all
-        leaf modules.
+        leaf modules but identities.
         """
         return self._space.cost(points)
 

@@ -190,7 +190,7 @@ def _observe(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *,
     _evaluate(modules.values(), model)
     with ExitStack() as stack:
         for node, (path, module) in enumerate(modules.items()):
-            is_leaf = not any(module._modules.values())
+            is_leaf = not any(module._modules.values()) and type(module) is not nn.Identity  # which makes nothing
             # What a module calls in place of itself, as `Module.compile` sets it: two hooks take far longer.
             module.__dict__["_compiled_call_impl"] = partial(watched, module, node, path, is_leaf)
             if isinstance(module, Slot):
