@@ -257,6 +257,15 @@ def test_depth_leaves_blocks_out_of_lists():
     assert torch.equal(small.eval()(x), supernet.activate(point)(x))
 
 
+def activation_bytes(net, x):
+    made = []
+    for module in net.modules():
+        if not list(module.children()) and not isinstance(module, nn.Identity):
+            module.register_forward_hook(lambda module, args, output: made.append(output.nbytes))
+    net(x)
+    return sum(made)
+
+
 def test_depth_leaves_identities_where_a_list_is_none():
     class Named(nn.ModuleDict):
         def forward(self, x):
@@ -271,12 +280,7 @@ def test_depth_leaves_identities_where_a_list_is_none():
         small = mn.derive(supernet, point).eval()
         with torch.no_grad():
             torch.testing.assert_close(supernet.activate(point)(IMAGE), small(IMAGE))
-        made = []
-        for module in small.modules():
-            if not list(module.children()) and not isinstance(module, nn.Identity):
-                module.register_forward_hook(lambda module, args, output: made.append(output.nbytes))
-        small(IMAGE)
-        assert supernet.cost(point)["activation_bytes"] == sum(made)
+        assert supernet.cost(point)["activation_bytes"] == activation_bytes(small, IMAGE)
 
 
 def test_expansion_is_a_multiple_of_what_the_block_is_given():
