@@ -80,8 +80,8 @@ pub struct Coupling {
     dims: Vec<Vec<Dim>>,
     /// Every width, in the order of the layers that make them.
     pub widths: Vec<Width>,
-    /// Of each atom: width and channel, if it belongs to a width that is not fixed.
-    place: Vec<Option<(u32, u32)>>,
+    /// Of each list of atoms, by where it lies: its segments. Most dimensions share the list of a parameter's.
+    segments: HashMap<*const u32, Rc<[Segment]>>,
     /// Of each attention of [`Demands::heads`]: the widths whose channels are its heads, in order.
     pub heads: BTreeMap<usize, Vec<usize>>,
 }
@@ -126,63 +126,82 @@ impl Coupling {
         walk.finish(flow)
     }
 
-    fn find_growable(&mut self, flow: &Flow) {
+    /// Segments of every list of atoms; `place`: of each atom, width and channel, if it belongs to a width that is not
+    /// fixed.
+    fn find_segments(&mut self, flow: &Flow, place: &[Option<(u32, u32)>]) {
+        let mut found: HashMap<*const u32, Vec<Segment>> = HashMap::new();
+        for dim in self.dims.iter().flatten() {
+            if let Dim::Atoms(atoms) = dim {
+                found.entry(atoms.as_ptr()).or_insert_with(|| segments(atoms, place));
+            }
+        }
         let mut growable = vec![true; self.widths.len()];
         let parameters = flow.parameters.iter().map(|parameter| parameter.tensor);
         let axes =
             parameters.flat_map(|tensor| (0..flow.tensors[tensor].len()).map(move |dim| (tensor, dim)));
-        for axis in axes.chain(flow.items.iter().flat_map(|item| item.axes.iter().copied())) {
-            for segment in self.segments(axis, flow.tensors[axis.0][axis.1]) {
+        for (tensor, dim) in axes.chain(flow.items.iter().flat_map(|item| item.axes.iter().copied())) {
+            let Dim::Atoms(atoms) = &self.dims[tensor][dim] else { continue };
+            for segment in &found[&atoms.as_ptr()] {
                 if let Some(width) = segment.width {
                     growable[width] &= segment.first == 0 && segment.count == self.widths[width].channels;
                 }
             }
         }
+        for segment in found.values_mut().flatten() {
+            segment.grows = segment.width.is_some_and(|width| growable[width]);
+        }
         for (width, growable) in self.widths.iter_mut().zip(growable) {
             width.growable = growable;
         }
+        self.segments = found.into_iter().map(|(list, segments)| (list, segments.into())).collect();
     }
 
     /// The positions of a dimension, in order.
     #[must_use]
-    pub fn segments(&self, (tensor, dim): Axis, size: u64) -> Vec<Segment> {
-        let whole = |start, count| Segment { width: None, start, first: 0, count, repeat: 1, grows: false };
-        let Dim::Atoms(atoms) = &self.dims[tensor][dim] else { return vec![whole(0, size)] };
-        let mut segments: Vec<Segment> = Vec::new();
-        let mut at = 0;
-        while at < atoms.len() {
-            let place = self.place[atoms[at] as usize];
-            let same = atoms[at..].iter().take_while(|&&a| self.place[a as usize] == place).count();
-            let (start, repeat) = (at as u64, same as u64);
-            at += same;
-            let Some((width, channel)) = place else {
-                segments.push(whole(start, repeat));
-                continue;
-            };
-            let (width, channel) = (width as usize, u64::from(channel));
-            match segments.last_mut() {
-                Some(last)
-                    if last.width == Some(width)
-                        && last.repeat == repeat
-                        && last.first + last.count == channel =>
-                {
-                    last.count += 1;
-                }
-                _ => segments.push(Segment {
-                    width: Some(width),
-                    start,
-                    first: channel,
-                    count: 1,
-                    repeat,
-                    grows: false,
-                }),
-            }
+    pub fn segments(&self, (tensor, dim): Axis, size: u64) -> Rc<[Segment]> {
+        match &self.dims[tensor][dim] {
+            Dim::Atoms(atoms) => Rc::clone(&self.segments[&atoms.as_ptr()]),
+            _ => Rc::new([whole(0, size)]),
         }
-        for segment in &mut segments {
-            segment.grows = segment.width.is_some_and(|width| self.widths[width].growable);
-        }
-        segments
     }
+}
+
+fn whole(start: u64, count: u64) -> Segment {
+    Segment { width: None, start, first: 0, count, repeat: 1, grows: false }
+}
+
+fn segments(atoms: &[u32], place: &[Option<(u32, u32)>]) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut at = 0;
+    while at < atoms.len() {
+        let of_first = place[atoms[at] as usize];
+        let same = atoms[at..].iter().take_while(|&&a| place[a as usize] == of_first).count();
+        let (start, repeat) = (at as u64, same as u64);
+        at += same;
+        let Some((width, channel)) = of_first else {
+            segments.push(whole(start, repeat));
+            continue;
+        };
+        let (width, channel) = (width as usize, u64::from(channel));
+        match segments.last_mut() {
+            Some(last)
+                if last.width == Some(width)
+                    && last.repeat == repeat
+                    && last.first + last.count == channel =>
+            {
+                last.count += 1;
+            }
+            _ => segments.push(Segment {
+                width: Some(width),
+                start,
+                first: channel,
+                count: 1,
+                repeat,
+                grows: false,
+            }),
+        }
+    }
+    segments
 }
 
 impl Coupling {
@@ -190,17 +209,23 @@ impl Coupling {
     /// may read a parameter through a view of it, whose positions are still the parameter's own.
     #[must_use]
     pub fn reads(&self, flow: &Flow) -> Vec<(usize, usize)> {
-        let mut owner: HashMap<u32, (usize, usize)> = HashMap::new();
+        // Atoms of parameters are numbered in the order of the parameters.
+        let mut owners: Vec<(Range<u32>, (usize, usize))> = Vec::new();
         for (index, parameter) in flow.parameters.iter().enumerate() {
             for (dim, known) in self.dims[parameter.tensor].iter().enumerate() {
                 let Dim::Atoms(atoms) = known else { continue };
-                owner.extend(atoms.iter().map(|&atom| (atom, (index, dim))));
+                owners.extend(atoms.first().map(|&first| (first..first + atoms.len() as u32, (index, dim))));
             }
         }
+        let owner = |atom: u32| {
+            let after = owners.partition_point(|(range, _)| range.start <= atom);
+            let (range, axis) = owners.get(after.checked_sub(1)?)?;
+            range.contains(&atom).then_some(*axis)
+        };
         let mut reads = Vec::new();
         for (tensor, dim) in flow.layers.iter().filter_map(|layer| layer.input) {
             let Dim::Atoms(atoms) = &self.dims[tensor][dim] else { continue };
-            let Some(&axis) = atoms.first().and_then(|atom| owner.get(atom)) else { continue };
+            let Some(axis) = atoms.first().and_then(|&atom| owner(atom)) else { continue };
             if !reads.contains(&axis) {
                 reads.push(axis);
             }
@@ -214,8 +239,8 @@ struct Walk<'a> {
     dims: Vec<Vec<Dim>>,
     /// Union-find over atoms.
     parent: Vec<u32>,
-    /// Of each root: why it is fixed.
-    fixed: HashMap<u32, Rc<str>>,
+    /// Of each root: why it is fixed, if it is.
+    fixed: Vec<Option<Rc<str>>>,
     /// As in [`Demands`].
     heads: &'a HashMap<usize, (usize, Attention)>,
     /// Attentions, and a channel of the first of their heads.
@@ -225,8 +250,7 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(flow: &'a Flow, heads: &'a HashMap<usize, (usize, Attention)>) -> Self {
         let dims = flow.tensors.iter().map(|shape| vec![Dim::Unknown; shape.len()]).collect();
-        let mut walk =
-            Walk { flow, dims, parent: Vec::new(), fixed: HashMap::new(), heads, split: Vec::new() };
+        let mut walk = Walk { flow, dims, parent: Vec::new(), fixed: Vec::new(), heads, split: Vec::new() };
         for parameter in &flow.parameters {
             for dim in 0..flow.tensors[parameter.tensor].len() {
                 let size = flow.tensors[parameter.tensor][dim];
@@ -243,6 +267,7 @@ impl<'a> Walk<'a> {
     fn fresh(&mut self, count: usize) -> Rc<[u32]> {
         let first = self.parent.len() as u32;
         self.parent.extend(first..first + count as u32);
+        self.fixed.resize(self.parent.len(), None);
         (first..first + count as u32).collect()
     }
 
@@ -263,15 +288,15 @@ impl<'a> Walk<'a> {
         // The earlier atom stays the root, so that channels keep the order of the layer that makes them.
         let (root, other) = (a.min(b), a.max(b));
         self.parent[other as usize] = root;
-        if let Some(reason) = self.fixed.remove(&other) {
-            self.fixed.entry(root).or_insert(reason);
+        if let Some(reason) = self.fixed[other as usize].take() {
+            self.fixed[root as usize].get_or_insert(reason);
         }
     }
 
     fn fix_atoms(&mut self, atoms: &[u32], reason: &Rc<str>) {
         for &atom in atoms {
             let root = self.find(atom);
-            self.fixed.entry(root).or_insert_with(|| Rc::clone(reason));
+            self.fixed[root as usize].get_or_insert_with(|| Rc::clone(reason));
         }
     }
 
@@ -598,7 +623,8 @@ impl<'a> Walk<'a> {
 
     fn finish(mut self, flow: &Flow) -> Coupling {
         // Widths: classes joined by the layers that make them.
-        let mut of_class: HashMap<u32, usize> = HashMap::new();
+        let mut of_class: Vec<Option<usize>> = vec![None; self.parent.len()]; // the first layer that makes it
+        let mut seen: Vec<Option<usize>> = vec![None; self.parent.len()]; // the last layer
         let mut group: Vec<usize> = Vec::new();
         let mut made: Vec<Vec<u32>> = Vec::new();
         for (number, layer) in flow.layers.iter().enumerate() {
@@ -606,10 +632,9 @@ impl<'a> Walk<'a> {
             let classes = match self.dims[tensor][dim].clone() {
                 Dim::Atoms(atoms) => {
                     let mut classes: Vec<u32> = Vec::new();
-                    let mut seen = std::collections::HashSet::new();
                     for &atom in atoms.iter() {
                         let class = self.find(atom);
-                        if seen.insert(class) {
+                        if seen[class as usize].replace(number) != Some(number) {
                             classes.push(class);
                         }
                     }
@@ -619,27 +644,21 @@ impl<'a> Walk<'a> {
             };
             group.push(number);
             for &class in &classes {
-                match of_class.get(&class) {
-                    Some(&other) => {
-                        let (a, b) = (root(&mut group, other), root(&mut group, number));
-                        group[a.max(b)] = a.min(b);
-                    }
-                    None => {
-                        of_class.insert(class, number);
-                    }
-                }
+                let other = *of_class[class as usize].get_or_insert(number);
+                let (a, b) = (root(&mut group, other), root(&mut group, number));
+                group[a.max(b)] = a.min(b);
             }
             made.push(classes);
         }
         let mut widths: Vec<Width> = Vec::new();
         let mut width_of: HashMap<usize, usize> = HashMap::new();
-        let mut channel_of: HashMap<u32, (u32, u32)> = HashMap::new();
+        let mut channel_of: Vec<Option<(u32, u32)>> = vec![None; self.parent.len()];
         for (number, classes) in made.iter().enumerate() {
             let first = root(&mut group, number);
             let index = *width_of.entry(first).or_insert(widths.len());
             if index == widths.len() {
                 for (channel, &class) in classes.iter().enumerate() {
-                    channel_of.insert(class, (index as u32, channel as u32));
+                    channel_of[class as usize] = Some((index as u32, channel as u32));
                 }
                 widths.push(Width {
                     producers: Vec::new(),
@@ -656,7 +675,7 @@ impl<'a> Walk<'a> {
             } else if !widths[index].size.is_multiple_of(widths[index].channels.max(1)) {
                 Some("its channels repeat unevenly".to_string())
             } else {
-                classes.iter().find_map(|class| self.fixed.get(class)).map(ToString::to_string)
+                classes.iter().find_map(|&class| self.fixed[class as usize].as_ref()).map(ToString::to_string)
             };
             if widths[index].fixed.is_none() {
                 widths[index].fixed = reason;
@@ -668,30 +687,30 @@ impl<'a> Walk<'a> {
             let mut last = None;
             for &atom in atoms.iter() {
                 let class = self.find(atom);
-                let Some(&(width, _)) = channel_of.get(&class) else { continue };
+                let Some((width, _)) = channel_of[class as usize] else { continue };
                 if last != Some(width) && !widths[width as usize].consumers.contains(&number) {
                     widths[width as usize].consumers.push(number);
                 }
                 last = Some(width);
             }
         }
-        let place = (0..self.parent.len() as u32)
+        let place: Vec<Option<(u32, u32)>> = (0..self.parent.len() as u32)
             .map(|atom| {
                 let class = self.find(atom);
-                channel_of.get(&class).copied().filter(|&(width, _)| widths[width as usize].fixed.is_none())
+                channel_of[class as usize].filter(|&(width, _)| widths[width as usize].fixed.is_none())
             })
             .collect();
         let mut heads: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (attention, atom) in std::mem::take(&mut self.split) {
             let class = self.find(atom);
-            let Some(&(width, _)) = channel_of.get(&class) else { continue };
+            let Some((width, _)) = channel_of[class as usize] else { continue };
             let widths = heads.entry(attention).or_default();
             if !widths.contains(&(width as usize)) {
                 widths.push(width as usize);
             }
         }
-        let mut coupling = Coupling { dims: self.dims, widths, place, heads };
-        coupling.find_growable(flow);
+        let mut coupling = Coupling { dims: self.dims, widths, segments: HashMap::new(), heads };
+        coupling.find_segments(flow, &place);
         coupling
     }
 }
@@ -885,7 +904,7 @@ mod tests {
     /// Whether each position of a dimension stays.
     fn stays(coupling: &Coupling, kept: &[u64], axis: Axis, size: u64) -> Vec<bool> {
         let mut stays = vec![false; size as usize];
-        for segment in coupling.segments(axis, size) {
+        for segment in coupling.segments(axis, size).iter() {
             let n = segment.width.map_or(segment.count * segment.repeat, |width| segment.kept(kept[width]));
             stays[segment.start as usize..(segment.start + n) as usize].fill(true);
         }
@@ -968,7 +987,7 @@ mod tests {
             let coupling = Coupling::of(&net.flow, &Demands::default());
             for parameter in &net.flow.parameters {
                 for (dim, &size) in net.flow.tensors[parameter.tensor].iter().enumerate() {
-                    for segment in coupling.segments((parameter.tensor, dim), size) {
+                    for segment in coupling.segments((parameter.tensor, dim), size).iter() {
                         let Some(width) = segment.width.map(|width| &coupling.widths[width]) else { continue };
                         if width.growable {
                             prop_assert_eq!(segment.count, width.channels);

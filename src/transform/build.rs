@@ -307,7 +307,7 @@ impl Build {
     fn channels(&self, coupling: Option<&Coupling>, axis: Axis, full: u64) -> Size {
         let Some(coupling) = coupling else { return Size::constant(full) };
         let mut size = Size::default();
-        for segment in coupling.segments(axis, full) {
+        for segment in coupling.segments(axis, full).iter() {
             match segment.width.and_then(|width| self.of_width.get(&width)) {
                 None => size.constant += (segment.count * segment.repeat) as i64,
                 Some((decision, kept)) => {
@@ -456,7 +456,7 @@ fn reach(network: &Network, coupling: &Coupling) -> Vec<HashSet<usize>> {
     let flow = &network.flow;
     let mut reach: Vec<Option<HashSet<usize>>> = vec![None; coupling.widths.len()];
     let mut touch = |axis: Axis, within: &[usize]| {
-        for segment in coupling.segments(axis, flow.tensors[axis.0][axis.1]) {
+        for segment in coupling.segments(axis, flow.tensors[axis.0][axis.1]).iter() {
             let Some(width) = segment.width else { continue };
             match &mut reach[width] {
                 Some(known) => known.retain(|node| within.contains(node)),

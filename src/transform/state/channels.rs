@@ -4,6 +4,8 @@
 //! channels to old ones is applied at all of them, so that residual sums, concatenations, groups and flattened images
 //! follow by themselves. Channels added at the end of a width come after its last one wherever that is.
 
+use std::rc::Rc;
+
 use tch::{Kind, Tensor};
 
 use super::{State, tensor};
@@ -24,7 +26,7 @@ struct Place {
     dim: usize,
     /// Whether a layer reads its input by this dimension.
     read: bool,
-    segments: Vec<Segment>,
+    segments: Rc<[Segment]>,
 }
 
 impl<'a> Channels<'a> {
