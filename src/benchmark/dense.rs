@@ -104,6 +104,7 @@ impl Dense {
         if self.rows.is_empty() { place } else { self.rows.get(place as usize).copied().unwrap_or(NO_ROW) }
     }
 
+    #[allow(clippy::inline_always)] // into functions of more features, so that its loops get their vectors
     #[inline(always)]
     fn look_up_rows<const WIDTH: usize>(&self, codes: &[i32], column: &[f64], values: &mut [f64]) -> bool {
         let strides: [u32; WIDTH] = std::array::from_fn(|i| self.strides.get(i).copied().unwrap_or(0));
