@@ -6,7 +6,8 @@
 //! all 200.
 
 use super::Benchmark;
-use super::table::{Column, Dense, Table};
+use super::dense::Dense;
+use super::table::{Column, Table};
 use crate::error::Result;
 use crate::space::{Decision, Domain, Label, SearchSpace};
 
@@ -18,11 +19,11 @@ const EDGES: [(u8, u8); 6] = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)];
 ///
 /// # Errors
 /// [`crate::error::Error::Evaluation`] for a table that is not what it should be.
-pub fn nasbench201(op_names: &[String], ops: &[u8], columns: Vec<Column>) -> Result<Benchmark> {
+pub fn nasbench201(op_names: &[String], ops: &[u8], mut columns: Vec<Column>) -> Result<Benchmark> {
     let domain = Domain::Categorical(op_names.iter().map(|op| Label::Text(op.clone())).collect());
     let edge = |(from, to)| Decision::new(format!("edge_{from}_{to}"), domain.clone());
     let space = SearchSpace::new(EDGES.map(edge).to_vec())?;
-    let dense = Dense::new(&space, ops)?;
+    let dense = Dense::new(&space, ops, &mut columns)?;
     let table = Table::new(dense, vec![12.0 / 200.0, 1.0], columns)?;
     table.benchmark("nasbench201", space, "valid_accuracy", "test_accuracy")
 }

@@ -9,7 +9,8 @@
 use std::collections::HashMap;
 
 use super::Benchmark;
-use super::table::{Column, Dense, Table};
+use super::dense::Dense;
+use super::table::{Column, Table};
 use crate::error::{Error, Result};
 use crate::space::{Decision, Domain, Label, SearchSpace};
 

@@ -5,7 +5,8 @@
 //! accuracy itself.
 
 use super::Benchmark;
-use super::table::{Column, Dense, Table};
+use super::dense::Dense;
+use super::table::{Column, Table};
 use crate::error::Result;
 use crate::space::{Decision, Domain, Label, SearchSpace};
 
@@ -16,11 +17,11 @@ const OPS: [&str; 3] = ["identity", "mb3_k3", "mb6_k5"];
 ///
 /// # Errors
 /// [`crate::error::Error::Evaluation`] for a table that is not what it should be.
-pub fn nasbench_macro(arch: &[u8], columns: Vec<Column>) -> Result<Benchmark> {
+pub fn nasbench_macro(arch: &[u8], mut columns: Vec<Column>) -> Result<Benchmark> {
     let domain = Domain::Categorical(OPS.map(|op| Label::Text(op.into())).to_vec());
     let space =
         SearchSpace::new((0..8).map(|i| Decision::new(format!("layer_{i}"), domain.clone())).collect())?;
-    let dense = Dense::new(&space, arch)?;
+    let dense = Dense::new(&space, arch, &mut columns)?;
     Table::new(dense, vec![1.0], columns)?.benchmark(
         "nasbench_macro",
         space,

@@ -32,87 +32,11 @@ pub trait Locate: Send + Sync {
     /// # Errors
     /// A [`Refusal`] for a point without one.
     fn row(&self, codes: &[i32]) -> std::result::Result<usize, Refusal>;
-}
 
-/// Rows found by the point's codes as a number in mixed radix.
-pub(super) struct Dense {
-    /// How far apart in `rows` two points are whose code of a decision differs by one.
-    strides: Box<[u32]>,
-    rows: Vec<u32>,
-}
-
-fn strides(counts: &[u32]) -> Box<[u32]> {
-    (0..counts.len()).map(|i| counts[i + 1..].iter().product()).collect()
-}
-
-const NO_ROW: u32 = u32::MAX;
-
-impl Dense {
-    /// Rows whose codes are given row after row.
-    ///
-    /// # Errors
-    /// [`Error::Evaluation`] for codes out of range or given twice.
-    pub(super) fn new(space: &SearchSpace, codes: &[u8]) -> Result<Self> {
-        let counts: Box<[u32]> = (0..space.len()).map(|i| space.count(i).unsigned_abs()).collect();
-        let size = counts.iter().map(|&n| n as usize).product();
-        if counts.is_empty() || !codes.len().is_multiple_of(counts.len()) {
-            return Err(Error::Evaluation(format!(
-                "the table has {} codes; expected a multiple of {} (one for each decision)",
-                codes.len(),
-                counts.len()
-            )));
-        }
-        let mut rows = vec![NO_ROW; size];
-        for (row, codes) in codes.chunks_exact(counts.len()).enumerate() {
-            let mut place = 0;
-            for (&code, &count) in codes.iter().zip(&counts) {
-                if u32::from(code) >= count {
-                    return Err(Error::Evaluation(format!(
-                        "row {row} of the table has code {code}; expected less than {count}"
-                    )));
-                }
-                place = place * count as usize + usize::from(code);
-            }
-            if rows[place] != NO_ROW {
-                return Err(Error::Evaluation(format!(
-                    "rows {} and {row} of the table are the same point",
-                    rows[place]
-                )));
-            }
-            rows[place] = row as u32;
-        }
-        Ok(Dense { strides: strides(&counts), rows })
-    }
-
-    /// The row of every point, in lexicographic order.
-    ///
-    /// # Errors
-    /// [`Error::Evaluation`] unless there is one entry a point.
-    pub(super) fn from_rows(
-        space: &SearchSpace,
-        rows: impl IntoIterator<Item = Option<usize>>,
-    ) -> Result<Self> {
-        let counts: Box<[u32]> = (0..space.len()).map(|i| space.count(i).unsigned_abs()).collect();
-        let rows: Vec<u32> = rows.into_iter().map(|row| row.map_or(NO_ROW, |row| row as u32)).collect();
-        let size: usize = counts.iter().map(|&n| n as usize).product();
-        if rows.len() != size {
-            return Err(Error::Evaluation(format!("{} rows are given for {size} points", rows.len())));
-        }
-        Ok(Dense { strides: strides(&counts), rows })
-    }
-}
-
-impl Locate for Dense {
-    #[inline]
-    fn row(&self, codes: &[i32]) -> std::result::Result<usize, Refusal> {
-        let add = |place: u32, (&code, &stride): (&i32, &u32)| {
-            place.wrapping_add((code as u32).wrapping_mul(stride))
-        };
-        let place = codes.iter().zip(&self.strides).fold(0, add);
-        match self.rows.get(place as usize) {
-            Some(&row) if row != NO_ROW => Ok(row as usize),
-            _ => Err("the benchmark has no such architecture"),
-        }
+    /// What stands in a column of the rows of many points, row after row of codes that nobody has checked; NaN for a
+    /// point without a row. `false`: not done, or not all codes are in range, and the values mean nothing.
+    fn look_up(&self, _codes: &[i32], _column: &[f64], _values: &mut [f64]) -> bool {
+        false
     }
 }
 
@@ -209,6 +133,18 @@ impl<L: Locate + 'static> Answers for Table<L> {
         self.locate.row(point.codes()).map_or(u64::MAX, |row| row as u64)
     }
 
+    fn answer_unchecked(
+        &self,
+        codes: &[i32],
+        fidelity: Fidelity,
+        columns: &[usize],
+        values: &mut [f64],
+    ) -> bool {
+        let [column] = *columns else { return false };
+        let levels = &self.columns[column].levels;
+        self.locate.look_up(codes, &levels[self.level(fidelity).min(levels.len() - 1)], values)
+    }
+
     fn answer_all(
         &self,
         codes: &[i32],
@@ -225,13 +161,6 @@ impl<L: Locate + 'static> Answers for Table<L> {
                 &*levels[level.min(levels.len() - 1)]
             })
             .collect();
-        if let [level] = levels[..] {
-            // Of one metric, so that nothing but the look-up is left in the loop.
-            for (codes, value) in codes.chunks_exact(width).zip(values) {
-                *value = self.locate.row(codes).map_or(f64::NAN, |row| level[row]);
-            }
-            return;
-        }
         for (codes, values) in codes.chunks_exact(width).zip(values.chunks_exact_mut(columns.len())) {
             match self.locate.row(codes) {
                 Ok(row) => values.iter_mut().zip(&levels).for_each(|(value, level)| *value = level[row]),
@@ -243,6 +172,7 @@ impl<L: Locate + 'static> Answers for Table<L> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dense::Dense;
     use super::*;
     use crate::space::{Decision, Domain, Label};
 
@@ -252,14 +182,14 @@ mod tests {
     }
 
     fn table() -> Benchmark {
-        let columns = vec![
+        let mut columns = vec![
             Column {
                 metric: Metric::max("accuracy"),
                 levels: vec![[1.0, 2.0, 3.0].into(), [10.0, 20.0, f64::NAN].into()],
             },
             Column::constant(Metric::min("params"), [7.0, 8.0, 9.0]),
         ];
-        let dense = Dense::new(&space(), &[0, 2, 1, 1, 0, 0]).unwrap();
+        let dense = Dense::new(&space(), &[0, 2, 1, 1, 0, 0], &mut columns).unwrap();
         let table = Table::new(dense, vec![0.25, 1.0], columns).unwrap();
         table.benchmark("t", space(), "accuracy", "accuracy").unwrap()
     }
@@ -278,16 +208,9 @@ mod tests {
 
     #[test]
     fn wrong_tables_are_refused() {
-        let message = |codes: &[u8]| Dense::new(&space(), codes).err().unwrap().to_string();
-        assert_eq!(
-            message(&[0, 1, 0]),
-            "the table has 3 codes; expected a multiple of 2 (one for each decision)"
-        );
-        assert_eq!(message(&[0, 1, 2, 0]), "row 1 of the table has code 2; expected less than 2");
-        assert_eq!(message(&[0, 1, 0, 1]), "rows 0 and 1 of the table are the same point");
         let uneven =
             vec![Column::constant(Metric::max("a"), [1.0]), Column::constant(Metric::max("b"), [1.0, 2.0])];
-        let dense = Dense::new(&space(), &[0, 0]).unwrap();
+        let dense = Dense::new(&space(), &[0, 0], &mut []).unwrap();
         let message = Table::new(dense, vec![1.0], uneven).err().unwrap().to_string();
         assert_eq!(message, "metric 'b' has 2 values; expected 1, as many as the first one");
     }

@@ -23,15 +23,26 @@ pub(super) fn step(space: &SearchSpace, point: &Point, rng: &mut Rng) -> Point {
 /// parents in turn. Every fifth is random, which keeps a model from circling in one region; more are where the parents'
 /// surroundings are known.
 pub(super) fn around(past: &Past<'_>, parents: &[&Point], count: usize, rng: &mut Rng) -> Vec<Point> {
+    let mut kept = HashSet::new();
+    fresh(past, parents, count, rng, |point| !past.contains(point) && kept.insert(fingerprint(point)))
+}
+
+/// The same, where the caller says which points are new.
+pub(super) fn fresh(
+    past: &Past<'_>,
+    parents: &[&Point],
+    count: usize,
+    rng: &mut Rng,
+    mut new: impl FnMut(&Point) -> bool,
+) -> Vec<Point> {
     let space = past.space;
     let mut found = Vec::with_capacity(count);
-    let mut kept = HashSet::new();
     for attempt in 0..4 * count {
         if found.len() == count {
             break;
         }
         let point = if parents.is_empty() || attempt % 5 == 4 || attempt >= 3 * count {
-            space.draw(rng)
+            past.draw(rng)
         } else {
             let mut child = step(space, parents[attempt % parents.len()], rng);
             while rng.random::<bool>() {
@@ -39,7 +50,7 @@ pub(super) fn around(past: &Past<'_>, parents: &[&Point], count: usize, rng: &mu
             }
             child
         };
-        if !past.contains(&point) && kept.insert(fingerprint(&point)) {
+        if new(&point) {
             found.push(point);
         }
     }

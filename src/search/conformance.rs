@@ -310,3 +310,40 @@ fn several_objectives_under_a_constraint_are_taken() {
         }
     }
 }
+
+/// The best of the loss lies out of bounds: whoever looks at the loss alone leaves the feasible set, and whoever compares
+/// the feasible first stays in it.
+#[test]
+fn feasible_trials_come_first() {
+    /// These draw their points without looking at what was found, or look at all neighbours of a point.
+    const BLIND: [&str; 6] = ["asha", "grid", "hyperband", "local_search", "random", "successive_halving"];
+    /// These learn from the order that `history.rs` makes and tests, or (`gp_bo`) test it themselves: many fits.
+    const MODELS: [&str; 6] = ["bananas", "gp_bo", "model_based", "npenas", "predictor_local", "smac"];
+    const TRIALS: u64 = 400;
+    let digit = Domain::Integer { low: 0, high: 4, step: 1 };
+    let space =
+        SearchSpace::new((0..6).map(|i| Decision::new(format!("d{i}"), digit.clone())).collect()).unwrap();
+    let objective = Objective { metric: "loss".into(), direction: Direction::Minimize };
+    let bound = Constraint { metric: "size".into(), low: None, high: Some(9.0) };
+    let goals = Goals::new(vec![objective], vec![bound]).unwrap();
+    // A draw is feasible with a probability of 0.23.
+    for entry in ALGORITHMS.iter().filter(|entry| ![&BLIND[..], &MODELS].concat().contains(&entry.name)) {
+        let share = |seed| {
+            let mut algorithm = create(entry, &space, &goals);
+            let mut feasible = 0_u32;
+            for next in 0..TRIALS {
+                let cx = Context { space: &space, goals: &goals, seed, next, running: &[], feasible: None };
+                let Some(Proposal { point, fidelity, parent }) = algorithm.ask(&cx, 1).unwrap().pop() else {
+                    break;
+                };
+                let size = point.codes().iter().map(|&code| f64::from(code)).sum::<f64>();
+                let outcome = Some(Outcome::Complete(Measurement { values: [-size, size].into() }));
+                feasible += u32::from(next >= TRIALS / 2 && size <= 9.0);
+                algorithm.tell(&cx, &[Trial { id: next, point, fidelity, parent, outcome }]).unwrap();
+            }
+            f64::from(feasible) / (TRIALS / 2) as f64
+        };
+        let share = (0..3).map(share).sum::<f64>() / 3.0;
+        assert!(share > 0.3, "{}: {share:.2} of its later points are feasible", entry.name);
+    }
+}

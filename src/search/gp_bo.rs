@@ -227,15 +227,15 @@ impl Bayesian {
 
     fn propose(
         &self,
-        space: &SearchSpace,
+        cx: &Context<'_>,
         beliefs: &Beliefs,
         targets: &Targets,
         taken: &super::history::Taken<'_>,
         rng: &mut Rng,
     ) -> Result<Option<Point>> {
-        let objectives = self.objectives;
+        let (space, objectives) = (cx.space, self.objectives);
         let promise = Promise::new(self.settings.acquisition, objectives, beliefs, targets, rng);
-        let past = self.history.past(space, self.history.len());
+        let past = self.history.past(space, self.history.len()).within(cx.feasible);
         let value = |points: &[Point]| Ok(promise.of(&Rows::of(space, points)));
         let parents = past.best(&past.targets(&promise.weights), 5);
         let mut points = candidates::random(&past, RANDOM, rng);
@@ -397,13 +397,13 @@ impl SearchAlgorithm for Bayesian {
                     }
                 }
                 if let Some(now) = &mut current {
-                    found = self.propose(space, &now.0, &now.1, &taken, rng)?;
+                    found = self.propose(cx, &now.0, &now.1, &taken, rng)?;
                     if let Some(point) = found.as_ref().filter(|_| offset + 1 < count) {
                         believe(space, point, now)?;
                     }
                 }
             }
-            let Some(point) = found.or_else(|| taken.free(space, rng)) else { break };
+            let Some(point) = found.or_else(|| taken.free(cx, rng)) else { break };
             taken.insert(&point);
             proposals.push(Proposal::new(point));
         }

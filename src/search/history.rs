@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use num_bigint::BigUint;
 use rand::Rng as _;
 
+use super::Context;
+use crate::cost::Feasible;
 use crate::predict::normal;
 use crate::rng::Rng;
 use crate::space::{Point, SearchSpace};
@@ -67,16 +69,17 @@ impl Taken<'_> {
         }
     }
 
-    /// A random point that is not taken; `None` when all are.
+    /// A random point that is not taken, within known bounds as long as there are such; `None` when all are taken.
     ///
     /// In a space with real decisions it may be taken after all, if none of `DRAWS` draws is free.
-    pub(super) fn free(&self, space: &SearchSpace, rng: &mut Rng) -> Option<Point> {
-        let mut point = space.draw(rng);
+    pub(super) fn free(&self, cx: &Context<'_>, rng: &mut Rng) -> Option<Point> {
+        let space = cx.space;
+        let mut point = cx.draw(rng);
         for _ in 1..DRAWS {
             if !self.contains(&point) {
                 return Some(point);
             }
-            point = space.draw(rng);
+            point = cx.draw(rng);
         }
         let Some(size) = space.size() else { return Some(point) };
         let taken = BigUint::from(self.seen.0.len() + self.more.len());
@@ -126,19 +129,34 @@ impl History {
 
     /// The first `first` trials.
     pub(super) fn past<'a>(&'a self, space: &'a SearchSpace, first: usize) -> Past<'a> {
-        Past { space, points: &self.points[..first], scores: &self.scores[..first], seen: &self.seen }
+        let (points, scores) = (&self.points[..first], &self.scores[..first]);
+        Past { space, feasible: None, points, scores, seen: &self.seen }
     }
 }
 
 /// The trials that a model may learn from.
 pub(super) struct Past<'a> {
     pub(super) space: &'a SearchSpace,
+    feasible: Option<&'a Feasible>,
     pub(super) points: &'a [Point],
     pub(super) scores: &'a [Option<Score>],
     seen: &'a Seen,
 }
 
-impl Past<'_> {
+impl<'a> Past<'a> {
+    /// The same, of a study that knows its feasible points.
+    pub(super) fn within(self, feasible: Option<&'a Feasible>) -> Self {
+        Past { feasible, ..self }
+    }
+
+    /// A random point: one of the feasible ones, where they are known.
+    pub(super) fn draw(&self, rng: &mut Rng) -> Point {
+        match self.feasible {
+            Some(feasible) => feasible.draw(rng),
+            None => self.space.draw(rng),
+        }
+    }
+
     /// Whether a point is among these trials.
     pub(super) fn contains(&self, point: &Point) -> bool {
         self.seen.contains(point, self.points.len())
@@ -283,9 +301,10 @@ mod tests {
             seen.insert(&space.unrank(&BigUint::from(rank)).unwrap(), 0);
         }
         let mut taken = seen.with(&[]);
-        let free = taken.free(&space, &mut stream(0, 0, "test")).unwrap();
+        let cx = Context { space: &space, goals: &goals, seed: 0, next: 63, running: &[], feasible: None };
+        let free = taken.free(&cx, &mut stream(0, 0, "test")).unwrap();
         assert_eq!(space.rank(&free).unwrap(), BigUint::from(37_u8));
         taken.insert(&free);
-        assert_eq!(taken.free(&space, &mut stream(0, 1, "test")), None);
+        assert_eq!(taken.free(&cx, &mut stream(0, 1, "test")), None);
     }
 }

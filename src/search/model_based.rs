@@ -131,7 +131,7 @@ fn losses(fitted: &dyn Fitted, space: &SearchSpace, points: &[Point]) -> Result<
 fn anneal(fitted: &dyn Fitted, past: &Past<'_>, targets: &[f64], rng: &mut Rng) -> Result<Vec<(f64, Point)>> {
     let space = past.space;
     let mut chains: Vec<Point> = past.best(targets, CHAINS / 2).into_iter().cloned().collect();
-    chains.resize_with(CHAINS, || space.draw(rng));
+    chains.resize_with(CHAINS, || past.draw(rng));
     let mut current = losses(fitted, space, &chains)?;
     let mut met = std::collections::HashSet::new();
     let mut visited = Vec::new();

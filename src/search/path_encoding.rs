@@ -139,6 +139,64 @@ impl Graph {
         if code == INACTIVE { None } else { self.tokens[&decision][code as usize] }
     }
 
+    /// A number that isomorphic cells share if they agree outside the cell too; loose ends do not count.
+    ///
+    /// Vertices take on their neighbours' labels for as many rounds as there are vertices (Weisfeiler and Lehman), as in
+    /// the hash of NAS-Bench-101. Cells of the same paths are no such thing: two paths may share a vertex or not.
+    pub(super) fn signature(&self, point: &Point) -> u64 {
+        let mix = |hash: u64, word: u64| {
+            let mixed = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            mixed ^ (mixed >> 29)
+        };
+        let end = self.leaving.len() - 1;
+        // Edges lead to larger vertices, so one pass either way finds what lies between input and output.
+        let mut edges = Vec::new();
+        let mut reached = vec![false; end + 1];
+        reached[0] = true;
+        for from in 0..=end {
+            for &(decision, to) in &self.leaving[from] {
+                if let Some(token) = self.token(point, decision).filter(|_| reached[from]) {
+                    reached[to] = true;
+                    edges.push((from, u64::from(token) + 1, to));
+                }
+            }
+        }
+        let mut leads = vec![false; end + 1];
+        leads[end] = true;
+        for &(from, _, to) in edges.iter().rev() {
+            leads[from] |= leads[to];
+        }
+        edges.retain(|&(_, _, to)| leads[to]);
+        let operation = |vertex: usize| {
+            let token = self.operations[vertex].and_then(|decision| self.token(point, decision));
+            token.map_or(0, |token| u64::from(token) + 1)
+        };
+        let mut labels: Vec<u64> = (0..=end)
+            .map(|vertex| match vertex {
+                _ if !(reached[vertex] && leads[vertex]) => 0,
+                0 => mix(1, operation(0)),
+                _ if vertex == end => mix(2, operation(end)),
+                _ => mix(3, operation(vertex)),
+            })
+            .collect();
+        for _ in 0..=end {
+            let (mut before, mut after) = (vec![0_u64; end + 1], vec![0_u64; end + 1]);
+            for &(from, token, to) in &edges {
+                before[to] = before[to].wrapping_add(mix(mix(labels[from], token), 4));
+                after[from] = after[from].wrapping_add(mix(mix(labels[to], token), 5));
+            }
+            for ((label, before), after) in
+                labels.iter_mut().zip(before).zip(after).filter(|((l, _), _)| **l != 0)
+            {
+                *label = mix(mix(*label, before), after);
+            }
+        }
+        let cell = labels.into_iter().fold(0_u64, u64::wrapping_add);
+        let codes = point.codes().iter().enumerate().filter(|(i, _)| !self.tokens.contains_key(i));
+        let rest = codes.map(|(_, &code)| code as u64).chain(point.reals().iter().map(|real| real.to_bits()));
+        rest.fold(cell, mix)
+    }
+
     /// The columns for the paths of these points.
     pub(super) fn learn(&self, space: &SearchSpace, points: &[Point]) -> Encoding<'_> {
         let mut paths = HashMap::new();
@@ -256,6 +314,44 @@ mod tests {
         assert_ne!(paths([1, 1, 0, 0]).1, paths([1, 1, 0, 1]).1);
         assert_eq!(paths([1, 0, 1, 0]).1, paths([0, 1, 1, 1]).1, "loose ends do not count");
         assert_eq!(paths([1, 0, 0, 0]).0, 0);
+    }
+
+    #[test]
+    fn isomorphic_cells_have_one_signature() {
+        let bit = Domain::Categorical(vec![Label::Int(0), Label::Int(1)]);
+        let op = Domain::Categorical(vec![Label::Int(1), Label::Int(3)]);
+        let pairs: Vec<(usize, usize)> = (1..6).flat_map(|to| (0..to).map(move |from| (from, to))).collect();
+        let name = |(from, to): &(usize, usize)| format!("e{from}{to}");
+        let mut decisions: Vec<Decision> =
+            pairs.iter().map(|pair| Decision::new(name(pair), bit.clone())).collect();
+        decisions.extend((1..5).map(|vertex| Decision::new(format!("op{vertex}"), op.clone())));
+        decisions.push(Decision::new("n", Domain::Integer { low: 0, high: 4, step: 1 }));
+        let space = SearchSpace::new(decisions).unwrap();
+        let cell = Cell {
+            edges: pairs.iter().map(|&(from, to)| (name(&(from, to)), [from, to])).collect(),
+            vertices: (1..5).map(|vertex| (format!("op{vertex}"), vertex)).collect(),
+            absent: vec![Label::Int(0)],
+        };
+        let graph = cell.graph(&space, "bananas").unwrap();
+        let point = |edges: &[(usize, usize)], ops: [i32; 4], n: i32| {
+            let bits = pairs.iter().map(|pair| i32::from(edges.contains(pair)));
+            Point::new(bits.chain(ops).chain([n]).collect::<Vec<_>>(), [])
+        };
+        let signature = |edges: &[(usize, usize)], ops, n| graph.signature(&point(edges, ops, n));
+        // Two branches, their vertices numbered otherwise, and a loose end.
+        let branches = signature(&[(0, 1), (1, 2), (2, 5), (0, 3), (3, 5)], [0, 1, 1, 0], 0);
+        let other = signature(&[(0, 2), (2, 3), (3, 5), (0, 1), (1, 5), (0, 4)], [1, 0, 1, 1], 0);
+        assert_eq!(branches, other);
+        assert_ne!(branches, signature(&[(0, 1), (1, 2), (2, 5), (0, 3), (3, 5)], [0, 1, 1, 0], 1));
+        assert_ne!(branches, signature(&[(0, 1), (1, 2), (2, 5), (0, 3), (3, 5)], [0, 0, 1, 0], 0));
+        // The same two paths, once with a vertex in common and once without.
+        let shared = ([(0, 1), (1, 2), (1, 3), (2, 5), (3, 5)], [0, 0, 1, 0]);
+        let apart = ([(0, 1), (1, 2), (2, 5), (0, 3), (3, 4), (4, 5)], [0, 0, 0, 1]);
+        let paths = |edges: &[(usize, usize)], ops| graph.learn(&space, &[point(edges, ops, 0)]).paths.len();
+        assert_eq!((paths(&shared.0, shared.1), paths(&apart.0, apart.1)), (2, 2));
+        assert_ne!(signature(&shared.0, shared.1, 0), signature(&apart.0, apart.1, 0));
+        // No path at all.
+        assert_eq!(signature(&[(0, 1)], [0; 4], 0), signature(&[(2, 5)], [1; 4], 0));
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl Ranker for PredictorLocal {
             let targets = past.targets(&weights(goals.objectives().len(), rng));
             population.extend(past.best(&targets, self.population / 8 + 1).into_iter().cloned());
         }
-        population.resize_with(self.population, || space.draw(rng));
+        population.resize_with(self.population, || past.draw(rng));
         let mut scores = predictors.scores(space, &population)?;
         for _ in 0..self.generations {
             let mut met: HashSet<Point> = population.iter().cloned().collect();

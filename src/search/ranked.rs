@@ -72,7 +72,7 @@ impl<R: Ranker> SearchAlgorithm for Ranked<R> {
             let mut point = None;
             if started && rng.random::<f64>() >= self.explore {
                 if cache.as_ref().is_none_or(|ranking| ranking.told != told) {
-                    let past = self.history.past(cx.space, told);
+                    let past = self.history.past(cx.space, told).within(cx.feasible);
                     let points =
                         self.ranker.rank(&past, cx.goals, &mut stream(cx.seed, told as u64, "rank"))?;
                     *cache = Some(Ranking { told, points });
@@ -82,7 +82,7 @@ impl<R: Ranker> SearchAlgorithm for Ranked<R> {
                     .and_then(|ranking| ranking.points.iter().find(|point| !taken.contains(point)))
                     .cloned();
             }
-            let Some(point) = point.or_else(|| taken.free(cx.space, rng)) else { break };
+            let Some(point) = point.or_else(|| taken.free(cx, rng)) else { break };
             taken.insert(&point);
             proposals.push(Proposal::new(point));
         }

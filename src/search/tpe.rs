@@ -230,9 +230,10 @@ impl Densities {
     }
 
     /// A point from a kernel of l; the last kernel is the uniform prior.
-    fn draw(&self, space: &SearchSpace, rng: &mut Rng) -> Point {
+    fn draw(&self, cx: &Context<'_>, rng: &mut Rng) -> Point {
+        let space = cx.space;
         let Some(kernel) = self.good.get(rng.random_range(0..=self.good.len())) else {
-            return space.draw(rng);
+            return cx.draw(rng);
         };
         let mut point = Point::new(vec![INACTIVE; space.len()], vec![0.0; space.n_reals()]);
         let mut draws = rng.clone();
@@ -336,7 +337,7 @@ impl SearchAlgorithm for Parzen {
                     lied = true;
                     let mut best = f64::NEG_INFINITY;
                     for _ in 0..self.settings.candidates {
-                        let candidate = densities.draw(space, rng);
+                        let candidate = densities.draw(cx, rng);
                         let ratio = densities.ratio(space, &candidate);
                         if ratio > best && !taken.contains(&candidate) {
                             best = ratio;
@@ -350,7 +351,7 @@ impl SearchAlgorithm for Parzen {
                     }
                 }
             }
-            let Some(point) = found.or_else(|| taken.free(space, rng)) else { break };
+            let Some(point) = found.or_else(|| taken.free(cx, rng)) else { break };
             taken.insert(&point);
             proposals.push(Proposal::new(point));
         }
@@ -463,8 +464,10 @@ mod tests {
         let densities = parzen.learn(&space);
         let mut counts = [0.0_f64; 4];
         let rng = &mut stream(0, 0, "test");
+        let goals = one_loss();
+        let cx = Context { space: &space, goals: &goals, seed: 0, next: 1, running: &[], feasible: None };
         for _ in 0..20_000 {
-            counts[densities.draw(&space, rng).codes()[0] as usize] += 1.0 / 20_000.0;
+            counts[densities.draw(&cx, rng).codes()[0] as usize] += 1.0 / 20_000.0;
         }
         // Half uniform, half 1.5/3 for the label and 0.5/3 for each other.
         for (code, count) in counts.into_iter().enumerate() {

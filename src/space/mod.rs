@@ -353,24 +353,26 @@ impl SearchSpace {
     /// [`SearchSpace::check`] for many points of a space without reals, given as rows of codes.
     ///
     /// # Errors
-    /// [`Error::Space`] that names the first decision that does not fit.
+    /// [`Error::Space`] that names the first row and decision that do not fit.
     pub fn check_codes(&self, rows: &[i32]) -> Result<()> {
+        const BLOCK: usize = 64;
         let width = self.len().max(1);
         let unconditional = self.gates.iter().all(Option::is_none);
         if unconditional && rows.len().is_multiple_of(width) {
-            // Several rows at once, so that the loop is long enough for vector instructions. A negative code is a large
-            // one here.
-            let counts: Vec<i32> = self.counts.iter().copied().cycle().take(16 * self.len()).collect();
+            // Several rows at once, so that the loop is long enough for vector instructions. The sign says what is
+            // wrong: a code is negative, or what is left up to the largest one is.
+            let last: Vec<i32> = self.counts.iter().map(|count| count - 1).collect::<Vec<_>>().repeat(BLOCK);
             let fits = |block: &[i32]| {
-                let wrong = |(&code, &count): (&i32, &i32)| u32::from(code as u32 >= count as u32);
-                block.iter().zip(&counts).map(wrong).sum::<u32>() == 0
+                let signs = |signs: i32, (&code, &last): (&i32, &i32)| signs | code | last.wrapping_sub(code);
+                block.iter().zip(&last).fold(0, signs) >= 0
             };
-            if rows.chunks(16 * width).all(fits) {
+            if rows.chunks(BLOCK * width).all(fits) {
                 return Ok(());
             }
         }
-        for row in rows.chunks(width) {
-            self.check(&Point::new(row, []))?;
+        for (number, row) in rows.chunks(width).enumerate() {
+            self.check(&Point::new(row, []))
+                .map_err(|error| Error::Space(format!("row {number}: {error}")))?;
         }
         Ok(())
     }
@@ -626,7 +628,11 @@ pub(crate) mod tests {
         assert!(discrete.check_codes(&[0, 2]).is_err());
         let flat = SearchSpace::new(space.decisions()[..1].to_vec()).unwrap();
         assert!(flat.check_codes(&[0, 1, 0]).is_ok() && flat.check_codes(&[0, 2]).is_err());
-        assert!(flat.check_codes(&[-1]).is_err());
+        assert!(flat.check_codes(&[-1]).is_err() && flat.check_codes(&[i32::MIN]).is_err());
+        let mut rows = [0, 2, 7].repeat(100);
+        rows[3 * 70 + 2] = i32::MAX;
+        let message = discrete.check_codes(&rows).unwrap_err().to_string();
+        assert!(message.starts_with("row 70: decision"), "{message}");
     }
 
     #[test]

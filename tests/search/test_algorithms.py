@@ -231,3 +231,18 @@ def test_a_study_cannot_be_used_from_inside_its_algorithm():
     assert str(raised.value) == (
         "the study was used from inside its own search algorithm; use what ask and tell are given"
     )
+
+
+#: They walk through an order of all points, or draw from a distribution of theirs.
+NEVER_DRAW = {"grid", "local_search", "cma_es", "reinforce", "ppo", "human"}
+
+
+@pytest.mark.parametrize("name", sorted({*mn.search.names()} - NEVER_DRAW))
+def test_random_points_keep_bounds_on_attached_costs(name):
+    """Of a million points 210 are within."""
+    space = mn.SearchSpace({f"d{i}": mn.integer(0, 9) for i in range(6)})
+    space = space.with_cost("size", {f"d{i}": list(range(10)) for i in range(6)})
+    for seed in range(5):
+        bounded = mn.Study(space, name, objectives={"loss": "min"}, constraints={"size": (None, 4)}, seed=seed)
+        (trial,) = bounded.ask()
+        assert sum(trial.point.values()) <= 4
