@@ -10,7 +10,8 @@
 //! optimum of that; parallel asks that find the neighbourhood handed out continue with the next starts; neighbours
 //! that an earlier climb has visited are not looked at again, so climbs do not merge. In a space without reals this
 //! search claims exhaustion: starts are the next unvisited points of a random order of all points (uniform over points),
-//! no point is proposed twice, and an empty answer ends it; with reals they are drawn. Defaults: 10 starts are those of
+//! no point is proposed twice, and an empty answer ends it; with reals, and among feasible points where they are known
+//! and not all visited, they are drawn. Defaults: 10 starts are those of
 //! the paper's code, `first` is ours (fewer trials a step). A move costs its neighbourhood, an ask O(decisions) else;
 //! memory is all visited points.
 
@@ -156,6 +157,9 @@ impl Climb {
     }
 }
 
+/// How often a feasible start is drawn before the next point of all takes its place; few feasible points may all be known.
+const FEASIBLE_TRIES: usize = 20;
+
 impl SearchAlgorithm for Climb {
     fn ask(&self, cx: &Context<'_>, count: usize) -> Result<Vec<Proposal>> {
         let mut taken: HashSet<&Point> = cx.running.iter().map(|trial| &trial.point).collect();
@@ -176,9 +180,22 @@ impl SearchAlgorithm for Climb {
                 proposals.push(Proposal::new(cx.draw(&mut cx.rng(proposals.len()))));
                 continue;
             }
+            if let Some(feasible) = cx.feasible {
+                let mut rng = cx.rng(proposals.len());
+                let drawn = (0..FEASIBLE_TRIES).map(|_| feasible.draw(&mut rng));
+                let proposed = |point: &Point| proposals.iter().any(|known: &Proposal| known.point == *point);
+                let new = |point: &Point| {
+                    !self.visited.contains(point) && !taken.contains(point) && !proposed(point)
+                };
+                if let Some(point) = drawn.into_iter().find(new) {
+                    proposals.push(Proposal::new(point));
+                    continue;
+                }
+            }
             let Some(point) = self.numbered(cx.space, cx.seed, &position)? else { break };
             position += 1_u8;
-            if !self.visited.contains(&point) && !taken.contains(&point) {
+            let proposed = cx.feasible.is_some() && proposals.iter().any(|known| known.point == point);
+            if !self.visited.contains(&point) && !taken.contains(&point) && !proposed {
                 proposals.push(Proposal::new(point));
             }
         }

@@ -234,7 +234,7 @@ def test_a_study_cannot_be_used_from_inside_its_algorithm():
 
 
 #: They walk through an order of all points, or draw from a distribution of theirs.
-NEVER_DRAW = {"grid", "local_search", "cma_es", "reinforce", "ppo", "human"}
+NEVER_DRAW = {"grid", "cma_es", "reinforce", "ppo", "human"}
 
 
 @pytest.mark.parametrize("name", sorted({*mn.search.names()} - NEVER_DRAW))
