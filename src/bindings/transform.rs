@@ -1,6 +1,6 @@
 //! Rewriting for Python: records and rules in, a plan out; tensors in, tensors out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -102,6 +102,15 @@ impl PyPlan {
     #[getter]
     fn cuts(&self, py: Python<'_>) -> PyResult<PyObject> {
         Ok(pythonize(py, &self.plan.cuts)?.unbind())
+    }
+
+    /// The tensors that a point's network has a part of, each by one of the modules that have it and the name there.
+    #[getter]
+    fn shared(&self) -> BTreeSet<(&str, &str)> {
+        let cuts = self.plan.cuts.iter().map(|cut| &cut.holders);
+        let diagonals = self.plan.diagonals.iter().map(|kernel| &kernel.holders);
+        let first = cuts.chain(diagonals).filter_map(|holders| holders.first());
+        first.map(|(module, name)| (module.as_str(), name.as_str())).collect()
     }
 
     /// One dict for each kernel of a convolution with several numbers of groups: holders (module path and name),
