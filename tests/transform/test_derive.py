@@ -110,7 +110,7 @@ def test_a_graph_module_is_one_of_torchs_by_name():
             before = type(module).__name__, type(module).__module__, module.code, str(module)
             assert module.graph is module.graph
             assert (type(module).__name__, type(module).__module__, module.code, str(module)) == before
-            assert before[0] in ("InvertedResidual", "Residual")
+            assert before[0] in ("InvertedResidual", "Residual", "SqueezeExcite")
             assert "modularnas" not in before[1]
         torch.testing.assert_close(net(x), supernet.activate(point)(x))
 

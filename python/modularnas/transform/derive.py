@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
+from torch.fx.graph_module import _WrappedCall
 
 from modularnas.errors import NetworkError
 from modularnas.nn import Chosen, FewerHeads, MixedOp, Skippable, publish, restore
@@ -232,8 +233,8 @@ class _Tracer(OneLevelTracer):
 class _Mould:
     """What graph modules of one graph have in common, and how one is made of a module.
 
-    Compiling a graph takes longer than to copy what it calls. So graph modules of one graph begin with one class and
-    one code, and no graph; `complete` gives one a class and a graph of its own when somebody asks for the graph.
+    Compiling a graph takes longer than to copy what it calls. So graph modules of one graph begin with one code, and
+    with a graph of their own when somebody asks for it.
     """
 
     def __init__(self, graph: fx.Graph, name: str) -> None:
@@ -241,7 +242,7 @@ class _Mould:
         self.name = name
         targets = [node.target for node in graph.nodes if node.op in ("get_attr", "call_module")]
         self.targets = [target for target in dict.fromkeys(targets) if isinstance(target, str)]
-        self.cls: type[fx.GraphModule] | None = None
+        self.members: dict[str, Any] = {}
         self.state: dict[str, Any] = {}
 
     def make(self, module: nn.Module) -> fx.GraphModule:
@@ -249,13 +250,12 @@ class _Mould:
         held: tuple[Any, ...] = (module._modules, module._buffers, module._parameters)
         if not all(any(of_kind.get(target) is not None for of_kind in held) for target in self.targets):
             return self._whole(module)
-        if self.cls is None:
-            first = self._whole(module)  # whose class nobody else has, so that nobody changes it
-            self.cls = _shared_class(type(first), self)
-            for name, value in first.__dict__.items():
-                if name != "_graph":
-                    self.state[name] = type(value)() if name in ("_modules", "_buffers", "_parameters") else value
-        made = nn.Module.__new__(self.cls)
+        if not self.members:
+            self._compile(module)
+        # A class of its own, as every graph module has: compiling it anew changes the class.
+        cls = type(self.name, (_Lazy,), {**self.members, "_mould": self})
+        cls._wrapped_call = _WrappedCall(cls, None)  # type: ignore[attr-defined, unused-ignore]
+        made: fx.GraphModule = nn.Module.__new__(cls)
         state = made.__dict__
         for name, value in self.state.items():
             # What is in it is the code, which is replaced and never changed.
@@ -267,6 +267,14 @@ class _Mould:
                     state[of_made][target] = of_kind[target]
         return made
 
+    def _compile(self, module: nn.Module) -> None:
+        pattern = self._whole(module)
+        cls = type(pattern)
+        self.members = {name: getattr(cls, name) for name in ("forward", "__call__", "__module__", "__qualname__")}
+        for name, value in pattern.__dict__.items():
+            if name != "_graph":
+                self.state[name] = type(value)() if name in ("_modules", "_buffers", "_parameters") else value
+
     def _whole(self, module: nn.Module) -> fx.GraphModule:
         made = fx.GraphModule(module, copy.deepcopy(self.graph), self.name)
         for path, part in made.named_modules():
@@ -277,36 +285,40 @@ class _Mould:
                 part.__class__ = type(given)
         return made
 
-    def complete(self, module: fx.GraphModule) -> None:
-        """Gives a graph module a class and a graph of its own, as torch makes them."""
-        cls = type(fx.GraphModule.__new__(fx.GraphModule))
-        cls.__name__ = self.name
-        module.__class__ = cls
-        module.graph = copy.deepcopy(self.graph)
 
+class _Lazy(fx.GraphModule):
+    """A graph module that has its graph made when it is asked for."""
 
-def _shared_class(of: type[fx.GraphModule], mould: _Mould) -> type[fx.GraphModule]:
-    """The class of graph modules whose graph nobody has asked for; what needs the graph makes it first."""
+    __jit_unused_properties__ = ["graph", "_boxed_call", "_graph"]  # noqa: RUF012  # what TorchScript reads, a list
+    _mould: _Mould
 
-    def own_first(name: str) -> Callable[..., Any]:
-        def method(self: fx.GraphModule, *args: Any, **kwargs: Any) -> Any:
-            mould.complete(self)
-            return getattr(self, name)(*args, **kwargs)
+    @property
+    def _graph(self) -> fx.Graph:
+        graph = self.__dict__.get("_graph")
+        if graph is None:
+            graph = self.__dict__["_graph"] = copy.deepcopy(self._mould.graph)
+            graph.owning_module = self
+        return graph
 
-        return method
-
-    def read(self: fx.GraphModule) -> fx.Graph:
-        mould.complete(self)
-        return self.graph
-
-    def write(self: fx.GraphModule, graph: fx.Graph) -> None:
-        mould.complete(self)
+    @_graph.setter
+    def _graph(self, graph: fx.Graph) -> None:
         self.__dict__["_graph"] = graph
 
-    methods = ("__deepcopy__", "__copy__", "__reduce__", "__reduce_package__", "recompile")
-    members: dict[str, Any] = {name: own_first(name) for name in methods}
-    members.update(_graph=property(read, write), __module__=of.__module__, __qualname__=of.__qualname__)
-    return type(of.__name__, (of,), members)
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        self.__dict__["_graph"] = self._graph
+        return super().__deepcopy__(memo)  # type: ignore[no-untyped-call]
+
+    def __reduce__(self) -> Any:
+        self.__dict__["_graph"] = self._graph
+        return super().__reduce__()  # type: ignore[no-untyped-call]
+
+    def __reduce_package__(self, exporter: Any) -> Any:
+        self.__dict__["_graph"] = self._graph
+        return super().__reduce_package__(exporter)
+
+
+#: So that copies of it, whose class torch makes, are plain graph modules.
+_Lazy.__qualname__ = "GraphModuleImpl"
 
 
 def _graph(module: nn.Module) -> fx.GraphModule:
