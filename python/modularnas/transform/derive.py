@@ -11,7 +11,7 @@ import copy
 import json
 import operator
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import torch

@@ -27,7 +27,13 @@ pub fn surround(kernel: &Tensor, size: i64) -> Result<Tensor> {
     let window = &shape[FIRST_SPATIAL as usize..];
     let wide = [&shape[..FIRST_SPATIAL as usize], &vec![size; window.len()]].concat();
     let mut made = memory::empty(&wide, kernel.f_kind()?)?;
-    surround_windows(given, memory::write(&mut made), window, size as usize, kernel.f_kind()?.elt_size_in_bytes());
+    surround_windows(
+        given,
+        memory::write(&mut made),
+        window,
+        size as usize,
+        kernel.f_kind()?.elt_size_in_bytes(),
+    );
     Ok(made)
 }
 
@@ -46,7 +52,8 @@ fn surround_windows(given: &[u8], made: &mut [u8], window: &[i64], size: usize, 
         stride *= size;
     }
     let bytes = row as usize * element;
-    for (given, made) in given.chunks_exact(places.len() * bytes).zip(made.chunks_exact_mut(stride * element)) {
+    for (given, made) in given.chunks_exact(places.len() * bytes).zip(made.chunks_exact_mut(stride * element))
+    {
         made.fill(0);
         for (row, place) in given.chunks_exact(bytes).zip(&places) {
             made[place * element..][..bytes].copy_from_slice(row);
