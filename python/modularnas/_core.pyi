@@ -343,6 +343,8 @@ class RewritePlan:
     @property
     def cuts(self) -> list[dict[str, Any]]: ...
     @property
+    def shared(self) -> set[tuple[str, str]]: ...
+    @property
     def original(self) -> Point | None: ...
     @property
     def fixed(self) -> list[dict[str, str]]: ...
@@ -376,9 +378,14 @@ def network_widths(network: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The widths of a network: `layers` that make it, `size`, `unit` that it varies by, `fixed` (why it cannot)."""
 
 def widen_channels(
-    network: Mapping[str, Any], path: str, size: int, weights: dict[str, Tensor], noise: float, seed: int
+    network: Mapping[str, Any],
+    layers: list[tuple[str, int | None]] | None,
+    ratio: float,
+    weights: dict[str, Tensor],
+    noise: float,
+    seed: int,
 ) -> dict[str, Tensor]:
-    """The tensors with which a layer makes `size` positions and the function stays."""
+    """The tensors with which layers make as many positions as given, or the ratio, and the function stays."""
 
 def sort_channels(network: Mapping[str, Any], weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors with the channels of every width sorted by importance."""

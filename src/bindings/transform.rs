@@ -1,6 +1,6 @@
 //! Rewriting for Python: records and rules in, a plan out; tensors in, tensors out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::cost::Costs;
 use crate::error::Error;
 use crate::network::{Coupling, Demands, Network, Width};
 use crate::transform::state::{
-    Channels, Grow, Slice, Sort, State, WeightMap as _, Widen, average, identity_kernel, identity_norm,
+    Channels, Grow, Slice, Sort, State, WeightMap as _, Wide, Widen, average, identity_kernel, identity_norm,
     inherit,
 };
 use crate::transform::{AppliedRule, RewritePlan, rewrite};
@@ -102,6 +102,15 @@ impl PyPlan {
     #[getter]
     fn cuts(&self, py: Python<'_>) -> PyResult<PyObject> {
         Ok(pythonize(py, &self.plan.cuts)?.unbind())
+    }
+
+    /// The tensors that a point's network has a part of, each by one of the modules that have it and the name there.
+    #[getter]
+    fn shared(&self) -> BTreeSet<(&str, &str)> {
+        let cuts = self.plan.cuts.iter().map(|cut| &cut.holders);
+        let diagonals = self.plan.diagonals.iter().map(|kernel| &kernel.holders);
+        let first = cuts.chain(diagonals).filter_map(|holders| holders.first());
+        first.map(|(module, name)| (module.as_str(), name.as_str())).collect()
     }
 
     /// One dict for each kernel of a convolution with several numbers of groups: holders (module path and name),
@@ -208,13 +217,15 @@ fn network_widths(py: Python<'_>, network: &Bound<'_, PyAny>) -> PyResult<Vec<Py
     widths.into_iter().map(record).collect()
 }
 
-/// The tensors of a network, by path, with which a layer makes `size` positions and the function stays.
+/// The tensors of a network, by path, with which layers make as many positions as given and the function stays: a number
+/// each, or the ratio. Without layers, every width that can vary is so many times as wide.
 #[pyfunction]
+#[pyo3(signature = (network, layers, ratio, weights, noise, seed))]
 fn widen_channels(
     py: Python<'_>,
     network: &Bound<'_, PyAny>,
-    path: &str,
-    size: u64,
+    layers: Option<Vec<(String, Option<u64>)>>,
+    ratio: f64,
     weights: HashMap<String, PyTensor>,
     noise: f64,
     seed: u64,
@@ -223,7 +234,14 @@ fn widen_channels(
     let source = state(weights);
     Ok(tensors(enter(py, move || {
         let channels = &Channels::of(&network, &Demands::default());
-        Widen { channels, path, size, noise, seed }.map(&source)
+        let layers: Vec<(String, Wide)> = match layers {
+            Some(layers) => layers
+                .into_iter()
+                .map(|(path, size)| (path, size.map_or(Wide::Ratio(ratio), Wide::Size)))
+                .collect(),
+            None => channels.free().into_iter().map(|path| (path, Wide::Ratio(ratio))).collect(),
+        };
+        Widen { channels, layers: &layers, noise, seed }.map(&source)
     })?))
 }
 

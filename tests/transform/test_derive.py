@@ -1,7 +1,12 @@
 """Deriving copies what the point needs, and each network has graphs of its own."""
 
+import copy
+import io
+import pickle
+
+import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import modularnas as mn
@@ -59,6 +64,81 @@ def test_a_change_of_a_derived_graph_changes_no_other_network():
             module.recompile()
     assert not torch.allclose(first(x), expected)
     torch.testing.assert_close(mn.derive(supernet, point)(x), expected)
+
+
+def graph_modules(net):
+    return [module for module in net.modules() if isinstance(module, fx.GraphModule)]
+
+
+def saved(net):
+    file = io.BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+COPIES = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda net: pickle.loads(pickle.dumps(net)),
+    "torch.save": saved,
+    "symbolic_trace": fx.symbolic_trace,
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_what_needs_a_graph_makes_it(name):
+    supernet, x = blocks()
+    point = supernet.space.samples(1, seed=0)[0]
+    mn.derive(supernet, point)
+    net = mn.derive(supernet, point)
+    assert graph_modules(net)
+    made = COPIES[name](net)
+    torch.testing.assert_close(made(x), net(x), rtol=0, atol=0)
+    assert made.state_dict().keys() == net.state_dict().keys()
+    for module in graph_modules(net):
+        assert "def forward" in module.code
+        assert module.graph.owning_module is module
+        module.graph.lint()
+        module.recompile()
+
+
+def test_a_graph_module_is_one_of_torchs_by_name():
+    supernet, x = blocks()
+    point = supernet.space.samples(1, seed=0)[0]
+    for net in (mn.derive(supernet, point), mn.derive(supernet, point)):
+        for module in graph_modules(net):
+            before = type(module).__name__, type(module).__module__, module.code, str(module)
+            assert module.graph is module.graph
+            assert (type(module).__name__, type(module).__module__, module.code, str(module)) == before
+            assert before[0] in ("InvertedResidual", "Residual", "SqueezeExcite")
+            assert "modularnas" not in before[1]
+        torch.testing.assert_close(net(x), supernet.activate(point)(x))
+
+
+def test_two_networks_share_no_container():
+    supernet, _ = blocks()
+    point = supernet.space.samples(1, seed=0)[0]
+    first, second = mn.derive(supernet, point), mn.derive(supernet, point)
+    for a, b in zip(first.modules(), second.modules(), strict=True):
+        for name, value in vars(a).items():
+            if isinstance(value, (dict, list, set)) and name != "_lineno_map":
+                assert vars(b)[name] is not value, (type(a), name)
+    first[1].register_forward_hook(lambda module, args, out: out + 1)
+    first.eval()
+    second.train()
+    assert not second[1]._forward_hooks
+    assert not first[1].training
+    assert second[1].training
+
+
+def test_the_mode_and_what_is_trained_are_the_supernets():
+    supernet, _ = blocks()
+    point = supernet.space.samples(1, seed=0)[0]
+    for training in (True, False):
+        supernet.train(training).requires_grad_(training)
+        net = mn.derive(supernet, point)
+        assert {module.training for module in net.modules()} == {training}
+        assert {parameter.requires_grad for parameter in net.parameters()} == {training}
 
 
 def test_views_are_the_supernets_own_memory():

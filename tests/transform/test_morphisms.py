@@ -149,6 +149,79 @@ def test_widths_in_groups():
         widen(net, "1", 14, example=X)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
+def test_a_whole_network_at_once(name, noise):
+    net = vision(name)
+    before = copy.deepcopy(net.state_dict())
+    wide = widen(net, ratio=1.5, example=X, noise=noise)
+    equal(net, wide)
+    torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+    for (path, old), new in zip(net.named_modules(), wide.modules(), strict=True):
+        if isinstance(old, nn.Conv2d):
+            assert new.out_channels == 1.5 * old.out_channels == new.weight.shape[0], path
+            assert not {id(old.weight)} & {id(new.weight)}
+    assert wide.fc.out_features == net.fc.out_features
+
+
+def test_layers_by_ratio_by_size_and_one_after_the_other_are_the_same_network():
+    net = vision("resnet18").double()
+    x = X.double()
+    paths = ["layer1.0.conv1", "layer2.1.conv1", "layer4.0.conv1"]
+    sizes = {path: 3 * net.get_submodule(path).out_channels for path in paths}
+    at_once, by_ratio = widen(net, sizes, example=x), widen(net, paths, ratio=3, example=x, verify=False)
+    one_by_one = net
+    for path, size in sizes.items():
+        one_by_one = widen(one_by_one, path, size, example=x)
+    equal(net, at_once, x)
+    torch.testing.assert_close(at_once.state_dict(), by_ratio.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(at_once.state_dict(), one_by_one.state_dict())
+
+
+def test_what_reads_a_copy_has_its_exact_share():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    wide = widen(net, {"0": 6, "2": 7}, example=X, seed=2)
+    for first, second in (("0", "2"), ("2", "4")):
+        kernel, grown = net.get_submodule(first).bias, wide.get_submodule(first).bias
+        of = (grown[:, None] == kernel).int().argmax(1)
+        assert of[:4].tolist() == [0, 1, 2, 3]
+        counts = torch.bincount(of, minlength=4)
+        outputs = wide.get_submodule(second).weight[: len(net.get_submodule(second).weight)]
+        expected = net.get_submodule(second).weight[:, of] * (1 / counts.double()).float()[of][:, None, None]
+        torch.testing.assert_close(outputs, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_other_numbers_and_memory_layouts(dtype):
+    net = vision("resnet18").to(memory_format=torch.channels_last)
+    wide = widen(net.to(dtype), ratio=1.25, example=X.to(dtype), verify=False)
+    expected = widen(
+        net.to(dtype).to(memory_format=torch.contiguous_format), ratio=1.25, example=X.to(dtype), verify=False
+    )
+    for name, tensor in expected.state_dict().items():
+        assert wide.state_dict()[name].dtype == tensor.dtype
+        torch.testing.assert_close(wide.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"layers": "0"}, {"layers": {"0": 8}, "ratio": 2}, {"size": 8}, {"size": 8, "ratio": 2}]
+)
+def test_which_layers_must_be_clear(settings):
+    with pytest.raises(mn.NetworkError, match="expected one path with a size, sizes by path, or a ratio"):
+        widen(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)), example=X, **settings)
+
+
+def test_one_width_has_one_size():
+    net = vision("resnet18")
+    with pytest.raises(
+        mn.NetworkError, match="'conv1' and 'layer1.0.conv2' make the same channels, but are to be 96 and 128"
+    ):
+        widen(net, {"conv1": 96, "layer1.0.conv2": 128}, example=X)
+    assert widen(net, {"conv1": 96, "layer1.0.conv2": 96}, example=X).conv1.out_channels == 96
+    with pytest.raises(mn.NetworkError, match="expected a multiple of 1 from 64 on"):
+        widen(net, "conv1", ratio=0.5, example=X)
+
+
 @pytest.mark.parametrize(
     ("path", "size", "message"),
     [

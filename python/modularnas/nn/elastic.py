@@ -126,12 +126,20 @@ class Elastic:
     def activate(self, codes: Sequence[int]) -> None:
         """Makes the sizes of a point's codes the ones that are used."""
         state = self.__dict__
-        key = tuple(codes[decision] for decision in self.decisions)
-        known = state["_known"].get(key)
-        if known is None:
-            known = state["_known"][key] = self._prepare(codes)
-        state["_parts"], attributes = known
+        state["_parts"], attributes = self._prepared(codes)
         state.update(attributes)
+
+    def attributes(self, codes: Sequence[int]) -> dict[str, Any]:
+        """What says the sizes of a point's codes."""
+        attributes = self._prepared(codes)[1]
+        return {name: [*value] if type(value) is list else value for name, value in attributes.items()}
+
+    def _prepared(self, codes: Sequence[int]) -> tuple[dict[str, list[tuple[int, Range | Tensor]]], dict[str, Any]]:
+        key = tuple([codes[decision] for decision in self.decisions])
+        known = self.__dict__["_known"].get(key)
+        if known is None:
+            known = self.__dict__["_known"][key] = self._prepare(codes)
+        return known  # type: ignore[no-any-return]
 
     def _prepare(self, codes: Sequence[int]) -> tuple[dict[str, list[tuple[int, Range | Tensor]]], dict[str, Any]]:
         """What stays of each parameter, and the attributes that go with it."""
@@ -349,16 +357,16 @@ def _names(cuts: Sequence[Cut], diagonals: Sequence[Diagonal]) -> tuple[str, ...
     return tuple(dict.fromkeys([*(cut.name for cut in cuts), *(diagonal.name for diagonal in diagonals)]))
 
 
-def restore(module: nn.Module, codes: Sequence[int] | None = None) -> None:
+def restore(module: nn.Module, attributes: Mapping[str, Any] | None = None) -> None:
     """Gives an elastic module its own class back; its parameters are those it has.
 
     Args:
         module: the module.
-        codes: of a point; its sizes become the module's, as attributes. None: those last active stay.
+        attributes: what `Elastic.attributes` says of the sizes that it has; None: those last active stay.
     """
     assert isinstance(module, Elastic)
-    if codes is not None:
-        module.__dict__.update(Elastic._prepare(module, codes)[1])
+    if attributes is not None:
+        module.__dict__.update(attributes)
     given: type[nn.Module] = module.given_class
     if given is nn.MultiheadAttention and module.__dict__["num_heads"] != module.__dict__["_given"].get(
         "num_heads", module.__dict__["num_heads"]
@@ -368,25 +376,13 @@ def restore(module: nn.Module, codes: Sequence[int] | None = None) -> None:
         del module._parameters[_matrix(size)]
     for name in [name for name in module._buffers if name.startswith(MASK)]:
         delattr(module, name)
-    for name in (
-        "cuts",
-        "diagonals",
-        "settings",
-        "decisions",
-        "paddings",
-        "_given",
-        "_known",
-        "_parts",
-        "_masks",
-        "_copies",
-        "_blocks",
-        "_learned",
-        "_size",
-    ):
+    for name in _OWN:
         module.__dict__.pop(name, None)
     module.__class__ = given  # type: ignore[assignment]  # mypy knows no change of class
 
 
+#: Every attribute that an elastic module has and its own class has not.
+_OWN = (*sorted(REPLACED | MOMENTARY), "_copies", "_learned", "_size")
 #: What the names of the buffers of masked modules begin with.
 MASK = "mask_"
 

@@ -51,6 +51,10 @@ class Masked(Elastic):
         # Heads that are left out are masked like other channels; what else is set changes no shape.
         state.update({name: value for name, value in self.set(codes).items() if isinstance(value, float)})
 
+    def attributes(self, codes: Sequence[int]) -> dict[str, Any]:
+        """What says the sizes of a point's codes, were it not masked."""
+        return self._prepare(codes)[1]
+
     def _names(self) -> dict[str, list[str]]:
         """The masks of each parameter."""
         names: dict[str, list[str]] = {}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
+from torch.fx.graph_module import _WrappedCall
 
 from modularnas.errors import NetworkError
 from modularnas.nn import Chosen, FewerHeads, MixedOp, Skippable, publish, restore
@@ -29,9 +30,10 @@ __all__ = ["ARCHITECTURE", "derive"]
 
 #: The attribute of a derived network that says, as plain data, which point it is.
 ARCHITECTURE = "_architecture"
-#: Graphs of candidate ops by what their forwards depend on, the oldest first; tracing one takes some milliseconds.
-_GRAPHS: OrderedDict[Hashable, fx.Graph] = OrderedDict()
-_N_GRAPHS = 4096
+#: Moulds of graph modules by what the forwards of their candidate ops depend on, the oldest first; tracing one takes
+#: some milliseconds.
+_MOULDS: OrderedDict[Hashable, _Mould] = OrderedDict()
+_N_MOULDS = 4096
 
 
 @without_collection()
@@ -85,28 +87,30 @@ def _derived(supernet: Supernet, point: Any, codes: list[int], share: bool) -> n
         if tensor is not None
     }
     cut: dict[str, torch.Tensor] = {}
-    for record in [*supernet._plan.cuts, *supernet._plan.diagonals]:
-        path, name = record["holders"][0]
+    for path, name in supernet._plan.shared:
         whole = supernet._parts[path].whole(name)
         if id(whole) in tensors:
             cut[f"{path}.{name}" if path else name] = whole
     matrices: dict[str, torch.Tensor] = {}
     for path, part in supernet._parts.items():
-        for name, parameter in part.matrices().items():
-            matrices[f"{path}.{name}" if path else name] = parameter
+        if part.learned_sizes:
+            for name, parameter in part.matrices().items():
+                matrices[f"{path}.{name}" if path else name] = parameter
     kept = {id(cut[path]): tensor for path, tensor in supernet._plan.slice(point, {**cut, **matrices}).items()}
-    memo: dict[int, Any] = {key: _copied(kept.get(key, whole), whole, share) for key, whole in tensors.items()}
+    with torch.no_grad():
+        memo: dict[int, Any] = {key: _copied(kept.get(key, whole), whole, share) for key, whole in tensors.items()}
     with contextlib.nullcontext() if supernet.relaxed is None else supernet.relaxed.whole():
         net, gone = _copy(supernet.model, reached, states, memo)
     for part in supernet._parts.values():
         # An elastic module inside a candidate that was not chosen, or a block that was left out, has no copy.
         copied = memo.get(id(part))
         if copied is not None:
-            restore(copied, codes)
+            restore(copied, part.attributes(codes))
     for norm, _ in supernet._private:
         if id(norm) in memo:
             publish(memo[id(norm)])
-    _remove(net, gone)
+    if gone:
+        _remove(net, gone)
     net = _plain(net)
     size = supernet.resolution(codes)
     if size is not None:
@@ -121,9 +125,11 @@ def _derived(supernet: Supernet, point: Any, codes: list[int], share: bool) -> n
 
 
 def _copied(part: torch.Tensor, whole: torch.Tensor, share: bool) -> torch.Tensor:
-    shared = share and isinstance(whole, nn.Parameter)
-    data = part.detach() if shared else part.detach().clone(memory_format=torch.contiguous_format)
-    return nn.Parameter(data, whole.requires_grad) if isinstance(whole, nn.Parameter) else data
+    """What a network has of a tensor; called without recording gradients."""
+    if not isinstance(whole, nn.Parameter):
+        return part.detach().clone(memory_format=torch.contiguous_format)
+    data = part if share else part.clone(memory_format=torch.contiguous_format)
+    return nn.Parameter(data, whole.requires_grad)
 
 
 def _reached(model: nn.Module, states: dict[int, Any]) -> list[nn.Module]:
@@ -136,18 +142,18 @@ def _reached(model: nn.Module, states: dict[int, Any]) -> list[nn.Module]:
     reached: dict[int, nn.Module] = {}
 
     def visit(module: nn.Module) -> None:
-        if id(module) in reached:
-            return
         reached[id(module)] = module
-        for child in _held(module, states.get(id(module))):
-            visit(child)
+        held = _held(module, states[id(module)]) if id(module) in states else module._modules.values()
+        for child in held:
+            if child is not None and id(child) not in reached:
+                visit(child)
 
     visit(model)
     return list(reached.values())
 
 
 def _held(module: nn.Module, state: Any) -> list[nn.Module]:
-    """The modules in a module that stay."""
+    """The modules that stay in one of which the point says something."""
     held = list(module._modules.values())
     if isinstance(module, MixedOp) and state is not None:
         held = [module.candidates[state]]
@@ -196,14 +202,22 @@ def _remove(net: nn.Module, gone: set[int]) -> None:
 
 def _plain(net: nn.Module) -> nn.Module:
     """The network with classes of this library (inside candidate ops) turned into graph modules of torch's."""
-    graphs: dict[nn.Module, nn.Module] = {}  # one for each module, however many places it is in
-    for module in reversed(list(net.modules())):  # children before what holds them, which keeps those in its graph
-        for name, child in module._modules.items():
-            if child in graphs:
-                module._modules[name] = graphs[child]
+    made: dict[nn.Module, nn.Module] = {}  # one for each module, however many places it is in
+
+    def visit(module: nn.Module) -> nn.Module:
+        known = made.get(module)
+        if known is not None:
+            return known
+        made[module] = module
+        modules = module._modules
+        for name, child in modules.items():  # before what holds them, which keeps those in its graph
+            if child is not None:
+                modules[name] = visit(child)
         if type(module).__module__.partition(".")[0] == "modularnas":
-            graphs[module] = _graph(module)
-    return graphs.get(net, net)
+            made[module] = _graph(module)
+        return made[module]
+
+    return visit(net)
 
 
 class _Tracer(OneLevelTracer):
@@ -216,32 +230,125 @@ class _Tracer(OneLevelTracer):
         return super().create_args_for_root(root_fn, is_module, concrete_args)  # type: ignore[no-untyped-call]
 
 
+class _Mould:
+    """What graph modules of one graph have in common, and how one is made of a module.
+
+    Compiling a graph takes longer than to copy what it calls. So graph modules of one graph begin with one code, and
+    with a graph of their own when somebody asks for it.
+    """
+
+    def __init__(self, graph: fx.Graph, name: str) -> None:
+        self.graph = graph
+        self.name = name
+        targets = [node.target for node in graph.nodes if node.op in ("get_attr", "call_module")]
+        self.targets = [target for target in dict.fromkeys(targets) if isinstance(target, str)]
+        self.members: dict[str, Any] = {}
+        self.state: dict[str, Any] = {}
+
+    def make(self, module: nn.Module) -> fx.GraphModule:
+        """A graph module that does what the module does."""
+        held: tuple[Any, ...] = (module._modules, module._buffers, module._parameters)
+        if not all(any(of_kind.get(target) is not None for of_kind in held) for target in self.targets):
+            return self._whole(module)
+        if not self.members:
+            self._compile(module)
+        # A class of its own, as every graph module has: compiling it anew changes the class.
+        cls = type(self.name, (_Lazy,), {**self.members, "_mould": self})
+        cls._wrapped_call = _WrappedCall(cls, None)  # type: ignore[attr-defined, unused-ignore]
+        made: fx.GraphModule = nn.Module.__new__(cls)
+        state = made.__dict__
+        for name, value in self.state.items():
+            # What is in it is the code, which is replaced and never changed.
+            state[name] = type(value)() if not value and isinstance(value, (dict, list, set)) else value
+        state["training"] = module.training
+        for target in self.targets:
+            for of_kind, of_made in zip(held, ("_modules", "_buffers", "_parameters"), strict=True):
+                if of_kind.get(target) is not None:
+                    state[of_made][target] = of_kind[target]
+        return made
+
+    def _compile(self, module: nn.Module) -> None:
+        pattern = self._whole(module)
+        cls = type(pattern)
+        self.members = {name: getattr(cls, name) for name in ("forward", "__call__", "__module__", "__qualname__")}
+        for name, value in pattern.__dict__.items():
+            if name != "_graph":
+                self.state[name] = type(value)() if name in ("_modules", "_buffers", "_parameters") else value
+
+    def _whole(self, module: nn.Module) -> fx.GraphModule:
+        made = fx.GraphModule(module, copy.deepcopy(self.graph), self.name)
+        for path, part in made.named_modules():
+            # What held the modules is a bare one now.
+            given = module.get_submodule(path)
+            if type(part) is nn.Module and type(given) in (nn.ModuleList, nn.ModuleDict):
+                part._modules = {name: part._modules.get(name, child) for name, child in given._modules.items()}
+                part.__class__ = type(given)
+        return made
+
+
+class _Lazy(fx.GraphModule):
+    """A graph module that has its graph made when it is asked for."""
+
+    __jit_unused_properties__ = ["graph", "_boxed_call", "_graph"]  # noqa: RUF012  # what TorchScript reads, a list
+    _mould: _Mould
+
+    @property
+    def _graph(self) -> fx.Graph:
+        graph = self.__dict__.get("_graph")
+        if graph is None:
+            graph = self.__dict__["_graph"] = copy.deepcopy(self._mould.graph)
+            graph.owning_module = self
+        return graph
+
+    @_graph.setter
+    def _graph(self, graph: fx.Graph) -> None:
+        self.__dict__["_graph"] = graph
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        self.__dict__["_graph"] = self._graph
+        return super().__deepcopy__(memo)  # type: ignore[no-untyped-call]
+
+    def __reduce__(self) -> Any:
+        self.__dict__["_graph"] = self._graph
+        return super().__reduce__()  # type: ignore[no-untyped-call]
+
+    def __reduce_package__(self, exporter: Any) -> Any:
+        self.__dict__["_graph"] = self._graph
+        return super().__reduce_package__(exporter)
+
+
+#: So that copies of it, whose class torch makes, are plain graph modules.
+_Lazy.__qualname__ = "GraphModuleImpl"
+
+
 def _graph(module: nn.Module) -> fx.GraphModule:
     """A graph module that does what the module does."""
     key = _identity(module)
-    graph = _GRAPHS.get(key) if key is not None else None
-    if graph is None:
-        graph = _traced(module)
+    mould = _MOULDS.get(key) if key is not None else None
+    if mould is None:
+        mould = _Mould(_traced(module), type(module).__name__)
         if key is not None:
-            _GRAPHS[key] = graph
-            if len(_GRAPHS) > _N_GRAPHS:
-                _GRAPHS.popitem(last=False)
-    made = fx.GraphModule(module, copy.deepcopy(graph), type(module).__name__)
-    for path, part in made.named_modules():
-        # What held the modules is a bare one now.
-        given = module.get_submodule(path)
-        if type(part) is nn.Module and type(given) in (nn.ModuleList, nn.ModuleDict):
-            part._modules = {name: part._modules.get(name, child) for name, child in given._modules.items()}
-            part.__class__ = type(given)
-    return made
+            _MOULDS[key] = mould
+            if len(_MOULDS) > _N_MOULDS:
+                _MOULDS.popitem(last=False)
+    return mould.make(module)
 
 
 def _identity(module: nn.Module) -> Hashable | None:
     """What a module's own forward may depend on; None if that has no value to compare."""
-    parts = tuple(
-        (path, fx.GraphModule if isinstance(part, fx.GraphModule) else type(part))
-        for path, part in module.named_modules()
-    )
+    parts: list[Any] = []
+    seen: set[int] = set()
+
+    def visit(part: nn.Module) -> None:
+        seen.add(id(part))
+        parts.append(fx.GraphModule if isinstance(part, fx.GraphModule) else type(part))
+        for name, child in part._modules.items():
+            if child is not None and id(child) not in seen:
+                parts.append(name)
+                visit(child)
+        parts.append(None)
+
+    visit(module)
     absent = tuple(
         name
         for held in (module._parameters, module._buffers, module._modules)
@@ -250,7 +357,7 @@ def _identity(module: nn.Module) -> Hashable | None:
     )
     own = tuple((name, value) for name, value in vars(module).items() if name not in _MACHINERY)
     try:
-        return type(module), parts, absent, _frozen(own)
+        return tuple(parts), absent, _frozen(own)
     except TypeError:
         return None
 

@@ -16,8 +16,8 @@ from modularnas.nn.elastic import MOMENTARY, REPLACED, Elastic
 
 __all__ = ["duplicate", "without_collection"]
 
-_ATOMS = {int, float, str, bool, bytes, complex, type(None), type}
-_CONTAINERS = {dict, OrderedDict, list, set}
+_ATOMS = frozenset({int, float, str, bool, bytes, complex, type(None), type})
+_CONTAINERS = frozenset({dict, OrderedDict, list, set})
 #: What a class may define to be copied in its own way.
 _PROTOCOL = ("__deepcopy__", "__reduce_ex__", "__reduce__", "__getstate__", "__new__")
 _PLAIN = tuple(getattr(nn.Module, name, None) for name in _PROTOCOL)
@@ -34,27 +34,37 @@ def duplicate(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     if known is not None:
         return known  # type: ignore[no-any-return]
     cls = type(module)
-    elastic = issubclass(cls, Elastic)
-    if not elastic and tuple(getattr(cls, name, None) for name in _PROTOCOL) != _PLAIN:
+    if not _is_plain(cls, memo):
         return copy.deepcopy(module, memo)
     made = memo[id(module)] = cls.__new__(cls)
-    state: dict[str, Any] = {}
-    for name, value in module.__dict__.items():
+    state = module.__dict__.copy()
+    kept: frozenset[str] = frozenset()
+    if issubclass(cls, Elastic):
+        kept = REPLACED
+        for name in MOMENTARY:
+            state.pop(name, None)
+    for name, value in state.items():
         kind = type(value)
-        if elastic and name in MOMENTARY:
+        if kind in _ATOMS:
             continue
-        if kind in _ATOMS or (kind is tuple and _ATOMS.issuperset(map(type, value))) or (elastic and name in REPLACED):
-            state[name] = value
-        elif kind in _CONTAINERS and not value:
+        if kind in _CONTAINERS and not value:
             state[name] = kind()
         elif name == "_modules":
             state[name] = {key: None if child is None else duplicate(child, memo) for key, child in value.items()}
-        elif name in ("_parameters", "_buffers"):
+        elif name == "_parameters" or name == "_buffers":
             state[name] = {key: memo[id(t)] if id(t) in memo else _copied(t, memo) for key, t in value.items()}
-        else:
+        elif name not in kept and not (kind is tuple and _ATOMS.issuperset(map(type, value))):
             state[name] = copy.deepcopy(value, memo)
     made.__setstate__(state)
     return made
+
+
+def _is_plain(cls: type[nn.Module], memo: dict[int, Any]) -> bool:
+    """Whether modules of a class are copied attribute by attribute; the memo knows, as classes may change later."""
+    known: dict[type[nn.Module], bool] = memo.setdefault("classes", {})  # type: ignore[call-overload]
+    if cls not in known:
+        known[cls] = issubclass(cls, Elastic) or tuple(getattr(cls, name, None) for name in _PROTOCOL) == _PLAIN
+    return known[cls]
 
 
 def _copied(tensor: Tensor | None, memo: dict[int, Any]) -> Tensor | None:

@@ -7,6 +7,7 @@
 mod average;
 mod channels;
 mod deepen;
+mod gather;
 mod groups;
 mod inherit;
 mod kernel;
@@ -20,14 +21,14 @@ use std::collections::BTreeMap;
 use tch::{TchError, Tensor};
 
 pub use average::average;
-pub use channels::Channels;
+pub use channels::{Channels, Rearranged};
 pub use deepen::{identity_kernel, identity_norm};
 pub use groups::{diagonal, widen_blocks};
 pub use inherit::{Match, inherit};
 pub use kernel::{surround, transform_name, transformed};
 pub use slice::{Grow, Slice};
 pub use sort::Sort;
-pub use widen::Widen;
+pub use widen::{Wide, Widen};
 
 use crate::error::{Error, Result};
 use crate::space::Point;

@@ -3,7 +3,9 @@
 //! Cai et al. 2020, "Once-for-All", arXiv 1908.09791, section 3.3 ("elastic width"): before widths become elastic, the
 //! channels are sorted by the L1 norm of their weights; as in the authors' code, of the weights that read them.
 
-use super::{Channels, State};
+use std::collections::BTreeMap;
+
+use super::{Channels, Rearranged, State};
 use crate::error::Result;
 
 /// Widths, by index, whose channels are to be sorted.
@@ -29,7 +31,8 @@ impl Sort<'_> {
                 let mut order: Vec<usize> = (0..importance.len()).collect();
                 order.sort_by(|&a, &b| importance[b].total_cmp(&importance[a]));
                 let order: Vec<i64> = order.iter().map(|&channel| channel as i64).collect();
-                for (path, tensor) in self.channels.take(&state, width, &order, None)? {
+                let widths = BTreeMap::from([(width, Rearranged { of: order, share: None })]);
+                for (path, tensor) in self.channels.take(&state, &widths)? {
                     state.insert(path.clone(), tensor.shallow_clone());
                     changed.insert(path, tensor);
                 }

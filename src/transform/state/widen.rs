@@ -6,21 +6,30 @@
 //! (layer norms). And the noise that breaks the symmetry between copies is put in the division, not in the copies: the
 //! shares of a channel are unequal but sum to one, so the function is kept exactly at any noise.
 
+use std::collections::BTreeMap;
+
 use rand::Rng as _;
 use rand_distr::StandardNormal;
 
-use super::{Channels, State};
+use super::{Channels, Rearranged, State};
 use crate::error::{Error, Result};
 use crate::rng;
 
-/// A width and how many channels it is to have.
+/// How many positions a layer is to make.
+#[derive(Clone, Copy, Debug)]
+pub enum Wide {
+    /// So many.
+    Size(u64),
+    /// So many times those that it makes, rounded to whole channels.
+    Ratio(f64),
+}
+
+/// Widths and how many channels they are to have, in one pass over the weights.
 pub struct Widen<'a> {
     /// The channels of the network.
     pub channels: &'a Channels<'a>,
-    /// A layer that makes the width.
-    pub path: &'a str,
-    /// The positions that the layer is to make.
-    pub size: u64,
+    /// Layers that make the widths.
+    pub layers: &'a [(String, Wide)],
     /// Standard deviation of the logarithm of the shares; 0: equal shares.
     pub noise: f64,
     /// The seed of copies and shares.
@@ -31,19 +40,52 @@ impl Widen<'_> {
     /// The tensors that differ.
     ///
     /// # Errors
-    /// [`Error::Network`] if the layer cannot be so wide or a tensor is missing.
+    /// [`Error::Network`] if a layer cannot be so wide, two layers of one width are to be differently wide, or a tensor
+    /// is missing.
     pub fn map(&self, source: &State) -> Result<State> {
-        let width = self.channels.made_by(self.path)?;
+        let mut sizes: BTreeMap<usize, (&str, u64)> = BTreeMap::new();
+        let mut widths = BTreeMap::new();
+        for (trial, (path, wide)) in self.layers.iter().enumerate() {
+            let width = self.channels.made_by(path)?;
+            let size = self.size(path, width, *wide)?;
+            match sizes.get(&width) {
+                None => {
+                    sizes.insert(width, (path.as_str(), size));
+                    widths.insert(width, self.rearranged(width, size, trial as u64));
+                }
+                Some(&(_, same)) if same == size => {}
+                Some(&(other, given)) => {
+                    return Err(Error::Network(format!(
+                        "'{other}' and '{path}' make the same channels, but are to be {given} and {size} wide; give \
+                         one of them"
+                    )));
+                }
+            }
+        }
+        tch::no_grad(|| self.channels.take(source, &widths))
+    }
+
+    fn size(&self, path: &str, width: usize, wide: Wide) -> Result<u64> {
         let known = &self.channels.coupling().widths[width];
         let unit = known.size / known.channels;
-        if self.size < known.size || !self.size.is_multiple_of(unit) {
-            let (path, size, given) = (self.path, known.size, self.size);
+        let size = match wide {
+            Wide::Size(size) => size,
+            Wide::Ratio(ratio) => (ratio * known.channels as f64).round() as u64 * unit,
+        };
+        if size < known.size || !size.is_multiple_of(unit) {
+            let given = known.size;
             return Err(Error::Network(format!(
-                "'{path}' is to be {given} wide; expected a multiple of {unit} from {size} on"
+                "'{path}' is to be {size} wide; expected a multiple of {unit} from {given} on"
             )));
         }
-        let (old, new) = (known.channels as usize, (self.size / unit) as usize);
-        let mut rng = rng::stream(self.seed, 0, "widen");
+        Ok(size)
+    }
+
+    /// Copies and shares of the channels of a width.
+    fn rearranged(&self, width: usize, size: u64, trial: u64) -> Rearranged {
+        let known = &self.channels.coupling().widths[width];
+        let (old, new) = (known.channels as usize, (size / (known.size / known.channels)) as usize);
+        let mut rng = rng::stream(self.seed, trial, "widen");
         let of: Vec<usize> = (0..new)
             .map(|i| if i < old || new % old == 0 { i % old } else { rng::below(&mut rng, old) })
             .collect();
@@ -56,7 +98,6 @@ impl Widen<'_> {
         for (&channel, share) in of.iter().zip(&mut share) {
             *share /= total[channel];
         }
-        let of: Vec<i64> = of.iter().map(|&channel| channel as i64).collect();
-        tch::no_grad(|| self.channels.take(source, width, &of, Some(&share)))
+        Rearranged { of: of.iter().map(|&channel| channel as i64).collect(), share: Some(share) }
     }
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from modularnas import _core
-from modularnas.transform.state.tensors import check_same, put, readable, tensors
-from modularnas.transform.trace import Example, call_arguments
+from modularnas.transform.state.tensors import check_same, plain, replaced, tensors
+from modularnas.transform.trace import Example, call_arguments, trace
 
 __all__ = ["sort_channels"]
 
@@ -29,7 +29,7 @@ def sort_channels(model: nn.Module, *, example: Example) -> nn.Module:
         True
     """
     args, kwargs = call_arguments(example)
-    ordered, traced = readable(model, args, kwargs)
-    put(ordered, _core.sort_channels(traced.network, tensors(ordered)))
+    network = trace(plain(model), args, kwargs).network
+    ordered = replaced(model, _core.sort_channels(network, tensors(model)))
     check_same(model, ordered, args, kwargs, "channels cannot be sorted")
     return ordered

@@ -12,12 +12,26 @@ from torch.utils._pytree import tree_leaves
 
 from modularnas.errors import NetworkError
 from modularnas.nn import follow
+from modularnas.transform.duplicate import duplicate
 from modularnas.transform.trace import Trace, evaluating, trace
 
-__all__ = ["check_same", "put", "readable", "tensors"]
+__all__ = ["check_same", "plain", "readable", "replaced", "tensors"]
 
 #: How far outputs may be off, as a part of the largest one.
 TOLERANCE = 1e-4
+
+
+def plain(model: Any) -> nn.Module:
+    """The model, if it is one that morphisms change.
+
+    Raises:
+        NetworkError: if it is no module, or a supernet.
+    """
+    if not isinstance(model, nn.Module):
+        raise NetworkError(f"a {type(model).__name__} is given; expected a torch.nn.Module")
+    if hasattr(type(model), "sampling"):
+        raise NetworkError("a supernet is given; morphisms change plain models, such as one from mn.derive")
+    return model
 
 
 def readable(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[nn.Module, Trace]:
@@ -26,11 +40,7 @@ def readable(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple
     Raises:
         NetworkError: if it is no module, or does not run on the example.
     """
-    if not isinstance(model, nn.Module):
-        raise NetworkError(f"a {type(model).__name__} is given; expected a torch.nn.Module")
-    if hasattr(type(model), "sampling"):
-        raise NetworkError("a supernet is given; morphisms change plain models, such as one from mn.derive")
-    return copy.deepcopy(model), trace(model, args, kwargs)
+    return copy.deepcopy(plain(model)), trace(model, args, kwargs)
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -38,25 +48,24 @@ def tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
 
 
-def put(model: nn.Module, changed: Mapping[str, Tensor]) -> None:
-    """Puts tensors in the place of those of other sizes, wherever they are held; sizes in attributes follow."""
-    old = {name: tensor for name, tensor in (*model.named_parameters(), *model.named_buffers()) if name in changed}
-    new: dict[int, Tensor] = {}
-    for name, tensor in old.items():
-        value = changed[name].contiguous()
-        new[id(tensor)] = nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
-    for module in model.modules():
-        touched = False
-        holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
-        for held in holders:
-            for name, value in held.items():
-                if id(value) in new:
-                    held[name] = new[id(value)]
-                    touched = True
-        if touched:
-            every = {**module._parameters, **module._buffers}
+def replaced(model: nn.Module, changed: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of a model with tensors in the place of those of other sizes, wherever they are held.
+
+    Sizes in attributes follow. Tensors that are replaced are not copied.
+    """
+    memo: dict[int, Any] = {}
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if name in changed:
+            value = changed[name].contiguous()
+            memo[id(tensor)] = nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
+    new = {id(tensor) for tensor in memo.values()}
+    made = duplicate(model, memo)
+    for module in made.modules():
+        every = {**module._parameters, **module._buffers}
+        if any(id(tensor) in new for tensor in every.values()):
             sizes = {name: list(t.shape) for name, t in every.items() if t is not None and t.dim()}
             module.__dict__.update(follow(module, dict(module.__dict__), sizes))
+    return made
 
 
 def check_same(before: nn.Module, after: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> None:
