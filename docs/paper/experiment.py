@@ -46,7 +46,10 @@ class Run:
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
         name, settings = self.task.space
-        self.supernet = (self.supernet or mn.spaces.create(name, **settings)[0]).to(self.device)
+        self.supernet = self.supernet or mn.spaces.create(name, **settings)[0]
+        if self.recipe.get("initialise"):
+            mn.ops.initialise(self.supernet)
+        self.supernet.to(self.device)
         x, _ = next(iter(self.task.valid))
         self.example = tuple(part[:1].to(self.device) for part in (x if isinstance(x, tuple) else (x,)))
         self.fresh = {key: value.clone() for key, value in self.supernet.state_dict().items()}
@@ -82,6 +85,14 @@ class Run:
 
     def study(self, algorithm: Any) -> mn.Study:
         return mn.Study(self.supernet.space, algorithm, objectives={self.task.metric: "max"}, seed=self.seed)
+
+
+def hardware() -> str:
+    """What this runs on, in words."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else platform.machine()}, 1 thread, torch {torch.__version__}"
 
 
 def settings(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -159,9 +170,13 @@ def alone(run: Run) -> Any:
 
 
 def gradient(make: Callable[[Any], Any]) -> Callable[[Run], Any]:
-    """A gradient-based search: a step of alpha before each step of the weights."""
+    """A gradient-based search, after `warm_epochs` of uniform paths: a step of alpha before each of the weights."""
 
     def method(run: Run) -> Any:
+        if warm := run.recipe.get("warm_epochs"):
+            run.supernet.sampling("uniform", seed=run.seed)
+            run.train(run.supernet, warm)
+            run.supernet.sampling(None)
         search = make(run.supernet)
         weights = [p for name, p in run.supernet.named_parameters() if not name.startswith(("alpha", "edge_alpha"))]
         optimizer = torch.optim.SGD(weights, 0.025, momentum=0.9, weight_decay=3e-4)
@@ -297,7 +312,7 @@ def report(description: dict[str, Any], done: dict[str, dict[str, float]], recip
         "",
         order(description, done, metric),
         "",
-        f"{platform.machine()}, 1 thread, torch {torch.__version__}, {total_s:.0f} s of {clock} time.",
+        f"{hardware()}, {total_s:.0f} s of {clock} time.",
     ]
     return "\n".join(lines) + "\n"
 

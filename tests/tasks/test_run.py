@@ -39,6 +39,15 @@ def test_names_and_unknown_tasks(tmp_path):
         mn.tasks.run("voice", out=tmp_path)
 
 
+def test_a_plan_is_changed_by_name(data, tmp_path):
+    plan = mn.tasks.Plan(epochs=3).changed({"trials": 7})
+    assert (plan.epochs, plan.trials) == (3, 7)
+    settings = {"data": data / "ctr_small.npz", "out": tmp_path, "smoke": True}
+    for wrong in ({"epoch": 3}, {"epochs": 0}, {"trials": "many"}):
+        with pytest.raises(mn.ModularNASError, match=r"a plan is given .*; expected epochs, supernet_epochs, trials"):
+            mn.tasks.run("recommendation", plan=wrong, **settings)
+
+
 @pytest.mark.parametrize("search", ["kernel", "op", "block"])
 def test_the_unsearched_network_is_the_published_one(search, data):
     settings = {"space": "resnet", "depth": 20, "search": search, "image_size": 16, "smoke": True}
@@ -49,8 +58,28 @@ def test_the_unsearched_network_is_the_published_one(search, data):
     assert kernels == {(3, 3), (1, 1)}
 
 
+def test_a_task_of_ones_own(tmp_path):
+    """Data, a space, a loss and a metric: the recipe needs nothing else."""
+    x = torch.randn(96, 3, 16, 16)
+    y = (x.mean((1, 2, 3)) > 0).long()
+    batches = [mn.tasks.Batches(x[i : i + 32], y[i : i + 32], size=16, shuffle=i == 0) for i in (0, 32, 64)]
+    space = ("resnet", {"num_classes": 2, "image_size": 16, "depth": 20, "search": "block"})
+    task = mn.tasks.Task(
+        "sign", *batches, space=space, metrics={"accuracy": mn.tasks.image.accuracy}, baseline="basic_block_3x3"
+    )
+    result = mn.tasks.run(task, out=tmp_path, smoke=True, plan={"trials": 2})
+    assert set(result.table) == {"baseline", "random", "random_search", "searched"}
+    assert len(result.studies["searched"].trials) == 2
+    assert mn.load_export(tmp_path / "best")(x[:1]).shape == (1, 2)
+
+
 def test_a_space_without_an_unsearched_network_says_so(data, tmp_path):
     with pytest.raises(
         mn.ModularNASError, match=r"the space 'nasbench201' has no network .* give the task a baseline="
     ):
         mn.tasks.run("image", data=data / "cifar10_small.npz", out=tmp_path, smoke=True, space="nasbench201")
+    task, _ = mn.tasks.image.create(
+        data / "cifar10_small.npz", smoke=True, space="nasbench201", baseline="nor_conv_3x3", channels=4, cells=1
+    )
+    supernet, _ = mn.spaces.create(task.space[0], **task.space[1])
+    assert set(dict(task.unsearched(supernet)).values()) == {"nor_conv_3x3"}

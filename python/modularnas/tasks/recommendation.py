@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from modularnas.errors import ModularNASError
-from modularnas.tasks.recipe import Batches, Plan, Task, part, register
+from modularnas.tasks.recipe import Batches, Plan, Task, part, register, whole
 
 __all__ = ["TABLES", "ClickStream", "Clicks", "auc", "create", "log_loss", "read"]
 
@@ -273,6 +273,7 @@ def create(
         fixed: the interaction of each branch of the baseline; None: `mlp` in all.
         **settings: of the space `ctr_branches`.
     """
+    whole(batch_size=batch_size, n_train=n_train)
     parts: tuple[Any, Any, Any]
     if format is not None:
         train, valid, test = (ClickStream(data, format, name, size=batch_size) for name in ("train", "valid", "test"))

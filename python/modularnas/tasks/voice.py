@@ -20,7 +20,7 @@ from torch import Tensor
 
 from modularnas.errors import ModularNASError
 from modularnas.tasks.image import accuracy
-from modularnas.tasks.recipe import Plan, Task, adamw, one_cycle, part, register
+from modularnas.tasks.recipe import Plan, Task, adamw, one_cycle, part, register, whole
 
 __all__ = ["Recordings", "create", "log_mel", "mel_filters", "read", "spec_augment"]
 
@@ -234,6 +234,7 @@ def create(
         scheduler: as of `mn.train.fit`; None: its cosine.
         **settings: of the space.
     """
+    whole(n_mels=n_mels, n_fft=n_fft, hop=hop, batch_size=batch_size, n_train=n_train)
     recordings = read(data, words)
     train, valid, test = _split(recordings, split, seed)
     if smoke:
