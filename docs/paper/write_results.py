@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import experiment
 import results
+import table7
 import yaml
 
 HERE = Path(__file__).parent
@@ -19,9 +20,9 @@ HEAD = """# Results
 Made by the scripts of `docs/paper/` and put here by `docs/paper/write_results.py`; networks are small and trainings
 short, so that every table takes minutes on one thread of a processor. Sizes, seeds, hardware and time are below each
 table. Seconds of processor time are wall time on an idle core; seconds of wall time are of a machine that other work
-shared. MACs and latency are those of one picture, recording or row; ± is half a 95 % interval over seeds. The figures
-compare rows of one table, trained alike; they are no reproduction of published accuracies. What a table shows is said
-below it, by a calculation.
+shared. MACs and latency are those of one picture, recording or row; ± is half a 95 % interval over seeds, in the tables
+of the paper the standard deviation. The figures compare rows of one table, trained alike; they are no reproduction of
+published accuracies. What a table shows is said below it, by a calculation. Table 6 is in [benchmarks](benchmarks.md).
 """
 TITLES = {
     "image": "Image classification: MobileNetV2, ResNet kernels and DARTS cells on pictures of 16 pixels",
@@ -30,6 +31,7 @@ TITLES = {
     "table3": "The paper's table 3",
     "table4": "The paper's table 4",
     "table5": "The paper's table 5",
+    "table7": "The paper's table 7: lines of user code",
     "figure11": "The paper's figure 11",
 }
 
@@ -41,6 +43,8 @@ def section(name, folder):
         command = f"python docs/paper/results.py {name} --data DATA"
         if file.exists():
             return results.report(name, json.loads(file.read_text()))
+    elif name == "table7":
+        return table7.report()
     elif name == "figure11":
         file, command = folder / "figure11.md", "python docs/paper/figure11.py --data DATA"
         if file.exists():

@@ -37,7 +37,7 @@ def test_every_row_has_a_method_and_a_space():
 
 
 def test_lines_of_user_code():
-    rows = [line.split("|") for line in script("table7").splitlines()[2:]]
+    rows = [line.split("|") for line in script("table7").splitlines()[2:6]]
     ours = [int(row[2]) for row in rows]
     assert ours[0] <= 5
     assert ours[1:3] == [0, 0]

@@ -284,7 +284,7 @@ _UNSEARCHED: dict[str, Any] = {
 
 @register("image")
 def create(
-    data: str | Path,
+    data: str | Path | Pictures,
     *,
     smoke: bool = False,
     seed: int = 0,
@@ -306,7 +306,7 @@ def create(
     """The task.
 
     Args:
-        data: as of `read`, or of `folder_loaders`.
+        data: as of `read`, or what it gives; or a folder as of `folder_loaders`.
         smoke: whether to use a few pictures and a narrow network.
         seed: of split and order.
         space: a ready space for pictures.
@@ -330,7 +330,7 @@ def create(
         settings = {**({"width": 0.25} if space == "mobilenet_v2" else {}), **settings}
     loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
     plan = Plan.smoke() if smoke else Plan()
-    if (Path(data) / "val").is_dir():
+    if not isinstance(data, Pictures) and (Path(data) / "val").is_dir():
         size = image_size or 224
         augmentation: dict[str, Any] = {"cut": cut, "auto_augment": auto_augment}
         parts: tuple[Any, Any, Any]
@@ -338,7 +338,7 @@ def create(
             data, size, batch_size, workers, n_train=n_train, n_valid=n_valid, seed=seed, **augmentation
         )
     else:
-        pictures = read(data)
+        pictures = data if isinstance(data, Pictures) else read(data)
         classes, size = list(pictures.classes), image_size or pictures.train[0].shape[-1]
         parts = _parts(
             pictures, size, n_train, n_valid, batch_size, seed, cut, _auto_augment() if auto_augment else None

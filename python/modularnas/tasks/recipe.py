@@ -233,7 +233,7 @@ def names() -> list[str]:
 def run(
     task: str | Task,
     *,
-    data: str | Path | None = None,
+    data: Any = None,
     out: str | Path,
     smoke: bool = False,
     seed: int = 0,
@@ -249,7 +249,7 @@ def run(
 
     Args:
         task: one of `mn.tasks.names()`, or a `Task` of your own.
-        data: the file or folder that the task reads.
+        data: the file or folder that the task reads, or its tensors (`mn.tasks.image.Pictures`).
         out: a folder for the card and the exported network.
         smoke: as little of everything as runs through, to see that it does.
         seed: of everything random.

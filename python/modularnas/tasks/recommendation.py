@@ -245,7 +245,7 @@ class ClickStream:
 
 @register("recommendation")
 def create(
-    data: str | Path,
+    data: str | Path | Clicks,
     *,
     smoke: bool = False,
     seed: int = 0,
@@ -261,7 +261,7 @@ def create(
     """The task.
 
     Args:
-        data: a `.npz` as of `read`, or a raw text file as of `ClickStream`.
+        data: a `.npz` as of `read`, or what it gives; or a raw text file as of `ClickStream`.
         smoke: whether to use a few rows.
         seed: of the order.
         table: of the `.npz`.
@@ -275,11 +275,12 @@ def create(
     """
     whole(batch_size=batch_size, n_train=n_train)
     parts: tuple[Any, Any, Any]
-    if format is not None:
+    if format is not None and not isinstance(data, Clicks):
         train, valid, test = (ClickStream(data, format, name, size=batch_size) for name in ("train", "valid", "test"))
         parts, fields = (train, valid, test), {"n_numbers": train.n_numbers, "sizes": train.sizes}
     else:
-        parts, fields = _parts(read(data, table), batch_size, 512 if smoke else n_train, seed)
+        clicks = data if isinstance(data, Clicks) else read(data, table)
+        parts, fields = _parts(clicks, batch_size, 512 if smoke else n_train, seed)
         if smoke:
             parts = (parts[0], parts[1].first(512), parts[2].first(512))
 

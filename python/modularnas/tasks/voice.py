@@ -198,7 +198,7 @@ def spec_augment(bands: int, frames: int) -> Callable[[Tensor, torch.Generator],
 
 @register("voice")
 def create(
-    data: str | Path,
+    data: str | Path | Recordings,
     *,
     smoke: bool = False,
     seed: int = 0,
@@ -218,7 +218,7 @@ def create(
     """The task.
 
     Args:
-        data: as of `read`.
+        data: as of `read`, or what it gives.
         smoke: whether to use a few recordings and a narrow network.
         seed: of split and order.
         space: a ready space for pictures of one channel.
@@ -235,7 +235,7 @@ def create(
         **settings: of the space.
     """
     whole(n_mels=n_mels, n_fft=n_fft, hop=hop, batch_size=batch_size, n_train=n_train)
-    recordings = read(data, words)
+    recordings = data if isinstance(data, Recordings) else read(data, words)
     train, valid, test = _split(recordings, split, seed)
     if smoke:
         train, valid, test = train[:96], valid[:48], test[:48]
