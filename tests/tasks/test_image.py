@@ -71,6 +71,14 @@ def test_official_batches_cannot_run_code(tmp_path):
         image.read(tmp_path / "c")
 
 
+@pytest.mark.parametrize(("x", "y"), [((9, 3, 8, 8), 8), ((9, 8, 8), 9)])
+def test_pictures_and_labels_belong_together(x, y, tmp_path):
+    arrays = {f"{part}_x": np.zeros(x, np.uint8) for part in ("train", "test")}
+    np.savez(tmp_path / "x.npz", train_y=np.zeros(y, int), test_y=np.zeros(y, int), **arrays)
+    with pytest.raises(mn.ModularNASError, match=rf"pictures are uint8 .*, labels {y}; expected uint8"):
+        image.read(tmp_path / "x.npz")
+
+
 @pytest.mark.parametrize("setting", [{"image_size": "big"}, {"n_train": 0}, {"batch_size": 1.5}, {"n_valid": 0}])
 def test_sizes_are_whole_numbers(setting, data, tmp_path):
     (name, value), *_ = setting.items()

@@ -126,6 +126,10 @@ def _batch(path: Path, key: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _pair(x: NDArray[Any], y: NDArray[Any]) -> tuple[Tensor, Tensor]:
+    if x.ndim != 4 or x.dtype != np.uint8 or len(x) != len(y):
+        raise ValueError(
+            f"pictures are {x.dtype} {x.shape}, labels {len(y)}; expected uint8 (N, 3, H, W), and N labels"
+        )
     return torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.asarray(y)).long()
 
 

@@ -232,6 +232,8 @@ class ClickStream:
         if label not in ("0", "1"):
             raise ValueError(f"the label is {label!r}, expected 0 or 1")
         counts = [float(text or 0) for text in numbers]
+        if not all(map(math.isfinite, counts)):
+            raise ValueError("a count is not finite")
         values = [math.copysign(math.log1p(abs(count)), count) for count in counts]
         # crc32 of field and text: Python's own hash differs from process to process.
         codes = [zlib.crc32(f"{i}:{text}".encode()) % self.buckets for i, text in enumerate(categories)]

@@ -128,8 +128,8 @@ def _read_commands(path: Path, words: Sequence[str] | None) -> Recordings:
         for line in (path / name).read_text(encoding="utf-8").splitlines()
     }
     files = [file for name in names for file in sorted((path / name).glob("*.wav"))]
-    if not files:
-        raise ValueError(f"there are no wav files of {', '.join(names)}")
+    if without := set(names) - {file.parent.name for file in files}:
+        raise ValueError(f"there are no wav files of {', '.join(sorted(without))}")
     audio, rate = _waves(files)
     people = sorted({file.stem.partition("_nohash_")[0] for file in files})
     number = {person: i for i, person in enumerate(people)}
