@@ -315,8 +315,6 @@ def report(description: dict[str, Any], done: dict[str, dict[str, float]], recip
         order(description, done, metric),
         *([differences(description, done)] if metric == "accuracy" else []),
         "",
-        description["shows"],
-        "",
         f"{hardware()}, {total_s:.0f} s of {clock} time.",
     ]
     return "\n".join(lines) + "\n"
