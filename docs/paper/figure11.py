@@ -132,20 +132,22 @@ def report(fronts):
 
 
 def plot(fronts, path):
-    """A panel for each cost, with the networks found for every cost."""
+    """A panel for each cost: lines join what was found for it, crosses are what was found for the others."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 4), layout="constrained")
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, cost in zip(figure.subplots(1, len(COSTS)), COSTS, strict=True):
         for i, (name, rows) in enumerate(fronts.items()):
             found = sorted((row[cost], row["accuracy"]) for row in rows)
             style = "-o" if name.endswith(cost) else "x"
-            axes.plot(*zip(*found, strict=True), style, color=f"C{i}", markersize=4, label=name, alpha=0.8)
+            axes.plot(*zip(*found, strict=True), style, color=f"C{i}", markersize=4, alpha=0.8)
         axes.set(xlabel=cost, ylabel="validation accuracy, shared weights")
         axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    lines = [axes.plot([], [], "-o", color=f"C{i}", markersize=4)[0] for i in range(len(fronts))]
+    title = "found for (lines); in the plots of other costs crosses"
+    figure.legend(lines, list(fronts), loc="outside lower center", ncols=len(fronts), fontsize=8, title=title)
     figure.savefig(path, dpi=120)
 
 
