@@ -41,6 +41,7 @@ def test_show_reads_a_study(tmp_path, capsys):
         (["show", "nothing.db"], "'nothing.db' does not exist; expected the storage file of a study"),
         (["demo", "--data", "mnist"], "--data is mnist; expected digits, or cifar10 PATH"),
         (["demo", "--data", "cifar10", "nowhere"], "'nowhere' holds no CIFAR-10"),
+        (["task", "voice", "--data", "no.npz", "--out", "o"], "'no.npz' holds no spoken words: "),
         (["demo", "--epochs", "0"], "--epochs is 0 and --trials is 40; expected 1 or more of each"),
     ],
 )
@@ -50,6 +51,19 @@ def test_errors_are_one_line_without_a_traceback(arguments, message, capsys, tmp
     error = capsys.readouterr().err
     assert error.startswith(f"modularnas: {message}")
     assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_task_runs_through(data, tmp_path, capsys):
+    file = str(data / "ctr_small.npz")
+    command = ["task", "recommendation", "--data", file, "--out", str(tmp_path), "--smoke", "--plan", "trials=3"]
+    assert main([*command, "--set", "table=criteo", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert set(shown["table"]) == {"baseline", "random", "random_search", "searched"}
+    assert len(shown["architecture"]) == 3
+    assert {"card.md", "result.json", "best"} <= {path.name for path in tmp_path.iterdir()}
+    assert main([*command, "--set", "table=films"]) == 1
+    assert "table is 'films'; expected one of movielens" in capsys.readouterr().err
 
 
 def test_the_demo_runs_through(tmp_path, capsys):

@@ -58,7 +58,7 @@ PYTHON = {
     "testing": set(),
     "train": {"errors"},
     "tasks": {"errors", "evaluate", "search", "spaces", "study", "train", "transform"},
-    "demo": {"errors", "evaluate", "rules", "search", "study", "transform"},
+    "demo": {"errors", "evaluate", "rules", "search", "study", "tasks", "transform"},
     "tuning": {"errors", "outcome", "study"},
     "pipeline": {
         "demo",
@@ -88,6 +88,7 @@ PYTHON = {
         "pipeline",
         "search",
         "spaces",
+        "tasks",
         "tuning",
     },
     "benchmarks": {"errors", "search"},

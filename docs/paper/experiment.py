@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 import yaml
-from scipy.stats import kendalltau
+from scipy.stats import chi2_contingency, kendalltau
 from torch import nn
 
 import modularnas as mn
@@ -31,6 +31,8 @@ from modularnas.train import fit, measure
 HERE = Path(__file__).parent
 #: Files of the research data, by the name that the tables use.
 FILES = {"C10": "cifar10_small.npz", "C100": "cifar100_small.npz", "voice": "fsdd_8k.npz", "CTR": "ctr_small.npz"}
+#: How many samples their tests have.
+TESTED = {"C10": 2000, "C100": 1000, "ImageNet": 2000, "voice": 300}
 
 
 @dataclass
@@ -46,7 +48,10 @@ class Run:
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
         name, settings = self.task.space
-        self.supernet = (self.supernet or mn.spaces.create(name, **settings)[0]).to(self.device)
+        self.supernet = self.supernet or mn.spaces.create(name, **settings)[0]
+        if self.recipe.get("initialise"):
+            mn.ops.initialise(self.supernet)
+        self.supernet.to(self.device)
         x, _ = next(iter(self.task.valid))
         self.example = tuple(part[:1].to(self.device) for part in (x if isinstance(x, tuple) else (x,)))
         self.fresh = {key: value.clone() for key, value in self.supernet.state_dict().items()}
@@ -82,6 +87,14 @@ class Run:
 
     def study(self, algorithm: Any) -> mn.Study:
         return mn.Study(self.supernet.space, algorithm, objectives={self.task.metric: "max"}, seed=self.seed)
+
+
+def hardware() -> str:
+    """What this runs on, in words."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else platform.machine()}, 1 thread, torch {torch.__version__}"
 
 
 def settings(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -159,9 +172,13 @@ def alone(run: Run) -> Any:
 
 
 def gradient(make: Callable[[Any], Any]) -> Callable[[Run], Any]:
-    """A gradient-based search: a step of alpha before each step of the weights."""
+    """A gradient-based search, after `warm_epochs` of uniform paths: a step of alpha before each of the weights."""
 
     def method(run: Run) -> Any:
+        if warm := run.recipe.get("warm_epochs"):
+            run.supernet.sampling("uniform", seed=run.seed)
+            run.train(run.supernet, warm)
+            run.supernet.sampling(None)
         search = make(run.supernet)
         weights = [p for name, p in run.supernet.named_parameters() if not name.startswith(("alpha", "edge_alpha"))]
         optimizer = torch.optim.SGD(weights, 0.025, momentum=0.9, weight_decay=3e-4)
@@ -296,35 +313,47 @@ def report(description: dict[str, Any], done: dict[str, dict[str, float]], recip
     lines += [
         "",
         order(description, done, metric),
+        *([differences(description, done)] if metric == "accuracy" else []),
         "",
-        f"{platform.machine()}, 1 thread, torch {torch.__version__}, {total_s:.0f} s of {clock} time.",
+        f"{hardware()}, {total_s:.0f} s of {clock} time.",
     ]
     return "\n".join(lines) + "\n"
 
 
+def groups_of(
+    description: dict[str, Any], done: dict[str, dict[str, Any]], metric: str
+) -> dict[str, list[tuple[dict[str, Any], list[float]]]]:
+    """The rows of the same data and space with their values over seeds; only groups of three rows or more."""
+    groups: dict[str, list[tuple[dict[str, Any], list[float]]]] = {}
+    for row in description["rows"]:
+        values = [run[metric] for key, run in done.items() if key.startswith(f"{row['row']}/")]
+        if values:
+            groups.setdefault(f"{row['data']} {row['space']}", []).append((row, values))
+    return {name: rows for name, rows in groups.items() if len(rows) > 2}
+
+
 def order(description: dict[str, Any], done: dict[str, dict[str, Any]], metric: str) -> str:
     """How far the methods are in the published order, in a sentence: 1 is the same, 0 is none, -1 the reverse."""
-    groups: dict[str, list[tuple[float, float]]] = {}
-    for row in description["rows"]:
-        runs = [run[metric] for key, run in done.items() if key.startswith(f"{row['row']}/")]
-        if runs:
-            group = groups.setdefault(f"{row['data']} {row['space']}", [])
-            group.append((row["published"], statistics.fmean(runs)))
-    groups = {name: pairs for name, pairs in groups.items() if len(pairs) > 2}
-    taus = {name: kendalltau(*zip(*pairs, strict=True)).statistic for name, pairs in groups.items()}
-    texts = [
-        f"{name} {f'{tau:+.2f}' if tau == tau else 'none, all are alike'} ({len(groups[name])} rows)"
-        for name, tau in taus.items()
-    ]
-    text = f"Kendall's tau of ours and the published order: {', '.join(texts)}."
-    if metric != "accuracy":
-        return text
-    means = {
-        row["row"]: [run[metric] for key, run in done.items() if key.startswith(f"{row['row']}/")]
-        for row in description["rows"]
-    }
+    texts = []
+    for name, rows in groups_of(description, done, metric).items():
+        pairs = [(row["published"], statistics.fmean(values)) for row, values in rows]
+        tau = kendalltau(*zip(*pairs, strict=True)).statistic
+        texts.append(f"{name} {f'{tau:+.2f}' if tau == tau else 'none, all are alike'} ({len(rows)} rows)")
+    return f"Kendall's tau of ours and the published order: {', '.join(texts)}."
+
+
+def differences(description: dict[str, Any], done: dict[str, dict[str, Any]]) -> str:
+    """What accuracies say, in sentences: which rows guess, and whether the others differ by more than chance."""
     chance = {row["row"]: 0.01 if row["data"] == "C100" else 0.1 for row in description["rows"]}
-    guesses = [row for row, values in means.items() if values and statistics.fmean(values) < 1.5 * chance[row]]
-    if guesses:
-        text += f" {len(guesses)} rows are guesses: trained so little they show that the row runs, and nothing else."
-    return text
+    guesses, texts = 0, []
+    for name, rows in groups_of(description, done, "accuracy").items():
+        guesses += sum(statistics.fmean(values) < 1.5 * chance[row["row"]] for row, values in rows)
+        right = [sum(values) * TESTED[row["data"]] for row, values in rows]
+        n = [len(values) * TESTED[row["data"]] for row, values in rows]
+        p = chi2_contingency([right, [m - k for m, k in zip(n, right, strict=True)]]).pvalue
+        texts.append(f"{name} {'yes' if p < 0.05 else 'no'} (p = {p:.2g})")
+    said = "no row guesses" if not guesses else f"{guesses} rows are guesses, and show only that they run"
+    return (
+        "Do rows differ by more than the draw of the test samples explains (chi-squared, 5 %)? "
+        f"{', '.join(texts)}. Of these, {said}."
+    )

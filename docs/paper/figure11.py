@@ -9,9 +9,14 @@ costs: the paper's point is that what is best for one device is mostly dominated
 import argparse
 import json
 import statistics
+import sys
+import time
 from pathlib import Path
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from experiment import hardware
 
 import modularnas as mn
 
@@ -34,15 +39,16 @@ def main():
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    settings = {"image_size": 16, "n_train": 128 if options.smoke else 3000, "n_valid": 64 if options.smoke else 300}
+    started_s = time.process_time()
+    settings = {"image_size": 16, "n_train": 128 if options.smoke else 4500, "n_valid": 64 if options.smoke else 500}
     task, _ = mn.tasks.image.create(
         options.data / "cifar10_small.npz", space="mobilenet_v2", width=0.25, batch_size=32, **settings
     )
     supernet, _ = mn.spaces.create(task.space[0], **task.space[1])
+    mn.ops.initialise(supernet)
     supernet.sampling("uniform", seed=0)
-    mn.train.fit(
-        supernet, task.train, epochs=1 if options.smoke else 4, optimizer=task.optimizer, progress=False, **task.fit
-    )
+    epochs = 1 if options.smoke else 6
+    mn.train.fit(supernet, task.train, epochs=epochs, optimizer=task.optimizer, progress=False, **task.fit)
     supernet.sampling(None)
     images = {1: task.test.inputs[:1], 64: task.test.inputs[:64]}
     repeats = 3 if options.smoke else 15
@@ -70,8 +76,12 @@ def main():
                 {key: trial.values[key] for key in ("accuracy", *COSTS)} for trial in study.pareto_front
             ]
     (options.out / "figure11.json").write_text(json.dumps(fronts, indent=1))
-    epochs = 1 if options.smoke else 4
-    text = report(fronts) + f"\nSupernet: {settings['n_train']} pictures, {epochs} epochs; {trials} trials a search.\n"
+    size, n_train, n_valid = settings.values()
+    spent_s = time.process_time() - started_s
+    text = report(fronts) + (
+        f"\nSupernet: {n_train} pictures of {size} pixels, {epochs} epochs of uniform paths; {trials} trials a search, "
+        f"{n_valid} pictures to validate on.\n\n{hardware()}, {spent_s:.0f} s of processor time.\n"
+    )
     (options.out / "figure11.md").write_text(text, encoding="utf-8")
     print(text)
     plot(fronts, options.out / "figure11.png")
@@ -122,20 +132,22 @@ def report(fronts):
 
 
 def plot(fronts, path):
-    """A panel for each cost, with the networks found for every cost."""
+    """A panel for each cost: lines join what was found for it, crosses are what was found for the others."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 4), layout="constrained")
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, cost in zip(figure.subplots(1, len(COSTS)), COSTS, strict=True):
         for i, (name, rows) in enumerate(fronts.items()):
             found = sorted((row[cost], row["accuracy"]) for row in rows)
             style = "-o" if name.endswith(cost) else "x"
-            axes.plot(*zip(*found, strict=True), style, color=f"C{i}", markersize=4, label=name, alpha=0.8)
+            axes.plot(*zip(*found, strict=True), style, color=f"C{i}", markersize=4, alpha=0.8)
         axes.set(xlabel=cost, ylabel="validation accuracy, shared weights")
         axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    lines = [axes.plot([], [], "-o", color=f"C{i}", markersize=4)[0] for i in range(len(fronts))]
+    title = "found for (lines); in the plots of other costs crosses"
+    figure.legend(lines, list(fronts), loc="outside lower center", ncols=len(fronts), fontsize=8, title=title)
     figure.savefig(path, dpi=120)
 
 

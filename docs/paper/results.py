@@ -7,13 +7,16 @@ data and seed.
 
 import argparse
 import json
-import platform
 import statistics
+import sys
 import time
 from pathlib import Path
 
 import torch
 from scipy.stats import t
+
+sys.path.insert(0, str(Path(__file__).parent))
+from experiment import hardware
 
 import modularnas as mn
 
@@ -184,7 +187,7 @@ def report(table, done):
     clock = " and ".join(dict.fromkeys(value["clock"] for value in done.values()))
     lines += ["", *(f"- {text}" for text in dict.fromkeys(value["sizes"] for value in done.values()))]
     lines += ["", finding(networks, metrics[0]), ""]
-    lines.append(f"{platform.machine()}, 1 thread, torch {torch.__version__}, {total_s:.0f} s of {clock} time.")
+    lines.append(f"{hardware()}, {total_s:.0f} s of {clock} time.")
     return "\n".join(lines) + "\n"
 
 

@@ -53,13 +53,21 @@ def run(setup, data):
     return run_row(made, method or "original")["accuracy"]
 
 
+def report():
+    """The table as markdown."""
+    lines = [
+        "| setup | ours | ModularNAS, published | NNI, published | no library, published |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [f"| {setup} | {n} | {' | '.join(SETUPS[setup][2])} |" for setup, n in counted().items()]
+    return "\n".join(lines) + "\n\nCounted by `docs/paper/table7.py` from files that its tests run.\n"
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of the research data; runs the setups too")
     options = parser.parse_args()
-    print("| setup | ours | ModularNAS, published | NNI, published | no library, published |\n|---|---|---|---|---|")
-    for setup, lines in counted().items():
-        print(f"| {setup} | {lines} | {' | '.join(SETUPS[setup][2])} |")
+    print(report())
     if options.data:
         for setup in SETUPS:
             print(f"{setup}: ran, accuracy {run(setup, options.data):.3f}")

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from modularnas import evaluate, rules, search
 from modularnas.errors import MissingExtraError, ModularNASError
 from modularnas.study import Study
+from modularnas.tasks.image import ArraysOnly
 from modularnas.transform import Supernet, derive, export, rewrite
 
 __all__ = ["Pictures", "Plan", "load_cifar10", "load_digits", "run"]
@@ -129,24 +130,13 @@ def _read_npz(path: Path) -> tuple[NDArray[Any], ...]:
         )  # fmt: skip
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """The official files are pickles: nothing but NumPy arrays is let in."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        arrays = module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype")
-        # Bytes as protocol 2 writes them.
-        if arrays or (module, name) == ("_codecs", "encode"):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it contains {module}.{name}")
-
-
 def _read_batches(folder: Path) -> tuple[NDArray[Any], ...]:
     inner = folder / "cifar-10-batches-py"
     folder = inner if inner.is_dir() else folder
 
     def read(name: str) -> tuple[NDArray[Any], list[int]]:
         with open(folder / name, "rb") as file:
-            batch = _ArraysOnly(file, encoding="bytes").load()
+            batch = ArraysOnly(file, encoding="bytes").load()
         return batch[b"data"].reshape(-1, 3, 32, 32), batch[b"labels"]
 
     train = [read(f"data_batch_{i}") for i in range(1, 6)]

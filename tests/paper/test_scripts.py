@@ -37,7 +37,7 @@ def test_every_row_has_a_method_and_a_space():
 
 
 def test_lines_of_user_code():
-    rows = [line.split("|") for line in script("table7").splitlines()[2:]]
+    rows = [line.split("|") for line in script("table7").splitlines()[2:6]]
     ours = [int(row[2]) for row in rows]
     assert ours[0] <= 5
     assert ours[1:3] == [0, 0]
@@ -52,9 +52,10 @@ def test_setups_of_table_7_run(data, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("table", "rows"), [(3, ["3.4", "3.16", "3.27", "3.28"]), (4, ["4.3", "4.7"]), (5, ["5.1", "5.4", "5.5"])]
+    ("table", "first", "last"), [(3, 1, 11), (3, 12, 18), (3, 19, 27), (3, 28, 32), (4, 1, 7), (5, 1, 6)]
 )
-def test_rows_run(table, rows, data, tmp_path):
+def test_rows_run(table, first, last, data, tmp_path):
+    rows = [f"{table}.{i}" for i in range(first, last + 1)]
     script(f"table{table}", "--data", data, "--out", tmp_path, "--recipe", "smoke", "--rows", *rows)
     done = json.loads((tmp_path / f"table{table}-smoke.json").read_text())
     assert set(done) == {f"{row}/0" for row in rows}

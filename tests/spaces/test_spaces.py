@@ -146,6 +146,20 @@ def test_once_for_all_has_the_published_number_of_points():
     assert (9**2 + 9**3 + 9**4) ** 5 > 1e19
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "size"),
+    [
+        ("mobilenet_v2", {"variant": "gpu", "width": 0.25}, 6**21),  # ModularNAS' 21 blocks
+        ("mobilenet_v2", {"skip": True, "width": 0.25}, 6**6 * 7**10),
+        ("resnet", {"depth": 20, "search": "op"}, 3**18),
+        ("resnet", {"depth": 20, "search": "block"}, 4**9),
+    ],
+)
+def test_sizes_of_variants(name, settings, size):
+    supernet, _ = mn.spaces.create(name, num_classes=10, image_size=16, **settings)
+    assert supernet.space.size == size
+
+
 @pytest.mark.slow
 def test_size_without_none_is_that_of_the_darts_paper():
     supernet, _ = mn.spaces.create("darts", image_size=16, channels=4, layers=3, ops=SPACES.darts.OPS[1:])

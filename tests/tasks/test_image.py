@@ -56,6 +56,36 @@ def test_wrong_files_are_one_error(tmp_path):
             mn.tasks.run("image", data=path, out=tmp_path / "out")
 
 
+class _Code:
+    def __reduce__(self):
+        return (sys.exit, (3,))
+
+
+def test_official_batches_cannot_run_code(tmp_path):
+    write_cifar(tmp_path / "c")
+    (tmp_path / "c" / "test_batch").write_bytes(pickle.dumps({b"data": _Code()}))
+    with pytest.raises(mn.ModularNASError, match=r"holds no CIFAR: it contains sys\.exit"):
+        image.read(tmp_path / "c")
+    (tmp_path / "c" / "test_batch").write_bytes(b"")
+    with pytest.raises(mn.ModularNASError, match=r"holds no CIFAR"):
+        image.read(tmp_path / "c")
+
+
+@pytest.mark.parametrize(("x", "y"), [((9, 3, 8, 8), 8), ((9, 8, 8), 9)])
+def test_pictures_and_labels_belong_together(x, y, tmp_path):
+    arrays = {f"{part}_x": np.zeros(x, np.uint8) for part in ("train", "test")}
+    np.savez(tmp_path / "x.npz", train_y=np.zeros(y, int), test_y=np.zeros(y, int), **arrays)
+    with pytest.raises(mn.ModularNASError, match=rf"pictures are uint8 .*, labels {y}; expected uint8"):
+        image.read(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("setting", [{"image_size": "big"}, {"n_train": 0}, {"batch_size": 1.5}, {"n_valid": 0}])
+def test_sizes_are_whole_numbers(setting, data, tmp_path):
+    (name, value), *_ = setting.items()
+    with pytest.raises(mn.ModularNASError, match=rf"{name} is {value!r}; expected a whole number from 1 on"):
+        mn.tasks.run("image", data=data / "cifar10_small.npz", out=tmp_path, **setting)
+
+
 def test_crops_and_flips_only_move_pixels():
     x = torch.arange(2 * 64.0).reshape(2, 1, 8, 8) + 1
     generator = torch.Generator().manual_seed(0)

@@ -51,11 +51,11 @@ def test_wrong_files_are_one_error(tmp_path):
 def test_bad_rows_are_counted_and_left_out(tmp_path):
     file = tmp_path / "train.txt"
     rows = [criteo(category=f"{i:x}") for i in range(40)]
-    rows[3], rows[5], rows[12] = "1\t2", criteo(label="7"), criteo(number="x")
+    rows[3], rows[5], rows[12], rows[13] = "1\t2", criteo(label="7"), criteo(number="x"), criteo(number="nan")
     file.write_text("\n".join(rows) + "\n")
-    with pytest.warns(UserWarning, match=r"3 rows of the train part left out; line 4: 2 fields, expected 40"):
+    with pytest.warns(UserWarning, match=r"4 rows of the train part left out; line 4: 2 fields, expected 40"):
         batches = list(ClickStream(file, "criteo", "train", size=16))
-    assert sum(len(labels) for _, labels in batches) == 32 - 3
+    assert sum(len(labels) for _, labels in batches) == 32 - 4
     assert [sum(len(y) for _, y in ClickStream(file, "criteo", name)) for name in ("valid", "test")] == [4, 4]
     file.write_text("nothing\n")
     with (

@@ -50,6 +50,8 @@ def test_speech_commands(tmp_path):
     assert list(recordings.names) == ["no", "yes"]
     assert sorted(recordings.official.tolist()) == [0, 0, 0, 1, 2, 2]
     assert list(voice.read(tmp_path, words=["yes"]).names) == ["yes"]
+    with pytest.raises(mn.ModularNASError, match=r"holds no spoken words: there are no wav files of perhaps; expected"):
+        voice.read(tmp_path, words=["yes", "perhaps"])
 
 
 def test_wrong_files_are_one_error(tmp_path):

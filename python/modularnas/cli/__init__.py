@@ -24,13 +24,29 @@ from modularnas.cli import (
     search,
     show,
     spaces,
+    task,
     tune,
 )
 from modularnas.errors import ModularNASError
 
 __all__ = ["main", "parser"]
 
-_COMMANDS = (demo, run, tune, search, show, report, repair, export, algorithms, ops, spaces, benchmark, completion)
+_COMMANDS = (
+    demo,
+    run,
+    tune,
+    search,
+    show,
+    report,
+    repair,
+    export,
+    algorithms,
+    ops,
+    spaces,
+    task,
+    benchmark,
+    completion,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,7 +24,8 @@ from modularnas.ops import (  # noqa: F401  (they register their ops)
     shuffle,
     squeeze_excite,
 )
+from modularnas.ops.initialise import initialise
 from modularnas.ops.registry import Op, build, describe, find, names, register
 from modularnas.ops.slot import Slot
 
-__all__ = ["Op", "Slot", "build", "describe", "find", "names", "register"]
+__all__ = ["Op", "Slot", "build", "describe", "find", "initialise", "names", "register"]

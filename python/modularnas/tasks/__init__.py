@@ -6,6 +6,6 @@ that reads data and gives a `Task`; `recipe` runs any of them. The room is a use
 """
 
 from modularnas.tasks import image, recommendation, voice
-from modularnas.tasks.recipe import Batches, Plan, Result, Task, names, run
+from modularnas.tasks.recipe import Batches, Plan, Result, Task, names, register, run
 
-__all__ = ["Batches", "Plan", "Result", "Task", "image", "names", "recommendation", "run", "voice"]
+__all__ = ["Batches", "Plan", "Result", "Task", "image", "names", "recommendation", "register", "run", "voice"]

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from modularnas._core import SearchSpace
 from modularnas.errors import MissingExtraError, ModularNASError
 from modularnas.spaces import darts
-from modularnas.tasks.recipe import Batches, Plan, Task, adamw, one_cycle, part, register
+from modularnas.tasks.recipe import Batches, Plan, Task, adamw, one_cycle, part, register, whole
 
-__all__ = ["Pictures", "accuracy", "create", "crop_and_flip", "cutout", "folder_loaders", "mixup", "read"]
+__all__ = ["ArraysOnly", "Pictures", "accuracy", "create", "crop_and_flip", "cutout", "folder_loaders", "mixup", "read"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def read(path: str | Path) -> Pictures:
     path = Path(path)
     try:
         return _read_npz(path) if path.suffix == ".npz" else _read_batches(path)
-    except (OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except (OSError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise ModularNASError(
             f"'{path}' holds no CIFAR: {error}; expected the folder cifar-10-batches-py or cifar-100-python, or a .npz "
             "with train_x, train_y, test_x, test_y"
@@ -95,20 +95,41 @@ def _read_batches(path: Path) -> Pictures:
     if found is None:
         raise FileNotFoundError("there is neither data_batch_1 nor train and meta")
     folder, train, test, key = found
-    x, y = zip(*(_unpickled(folder / name, key) for name in train), strict=True)
-    meta = pickle.loads((folder / ("meta" if key == b"fine_labels" else "batches.meta")).read_bytes(), encoding="bytes")
+    x, y = zip(*(_batch(folder / name, key) for name in train), strict=True)
+    meta = _unpickled(folder / ("meta" if key == b"fine_labels" else "batches.meta"))
     classes = meta[b"fine_label_names" if key == b"fine_labels" else b"label_names"]
     pair = _pair(np.concatenate(x), np.concatenate(y))
-    return Pictures(pair, _pair(*_unpickled(folder / test, key)), [name.decode() for name in classes])
+    return Pictures(pair, _pair(*_batch(folder / test, key)), [name.decode() for name in classes])
 
 
-def _unpickled(path: Path, key: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
-    # The official files are pickles; only give files of the official archive.
-    batch = pickle.loads(path.read_bytes(), encoding="bytes")
+class ArraysOnly(pickle.Unpickler):
+    """The official files are pickles: nothing but NumPy arrays is let in."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What a pickle names; refused unless it is an array's."""
+        arrays = module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype")
+        # Bytes as protocol 2 writes them.
+        if arrays or (module, name) == ("_codecs", "encode"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it contains {module}.{name}")
+
+
+def _unpickled(path: Path) -> dict[bytes, Any]:
+    with path.open("rb") as file:
+        content: dict[bytes, Any] = ArraysOnly(file, encoding="bytes").load()
+    return content
+
+
+def _batch(path: Path, key: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
+    batch = _unpickled(path)
     return batch[b"data"].reshape(-1, 3, 32, 32), np.asarray(batch[key])
 
 
 def _pair(x: NDArray[Any], y: NDArray[Any]) -> tuple[Tensor, Tensor]:
+    if x.ndim != 4 or x.dtype != np.uint8 or len(x) != len(y):
+        raise ValueError(
+            f"pictures are {x.dtype} {x.shape}, labels {len(y)}; expected uint8 (N, 3, H, W), and N labels"
+        )
     return torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.asarray(y)).long()
 
 
@@ -267,7 +288,7 @@ _UNSEARCHED: dict[str, Any] = {
 
 @register("image")
 def create(
-    data: str | Path,
+    data: str | Path | Pictures,
     *,
     smoke: bool = False,
     seed: int = 0,
@@ -283,12 +304,13 @@ def create(
     optimizer: Any = adamw,
     scheduler: Any = one_cycle,
     workers: int = 8,
+    baseline: Any = None,
     **settings: Any,
 ) -> tuple[Task, Plan]:
     """The task.
 
     Args:
-        data: as of `read`, or of `folder_loaders`.
+        data: as of `read`, or what it gives; or a folder as of `folder_loaders`.
         smoke: whether to use a few pictures and a narrow network.
         seed: of split and order.
         space: a ready space for pictures.
@@ -303,14 +325,16 @@ def create(
         optimizer: as of `mn.train.fit`; None: its SGD.
         scheduler: as of `mn.train.fit`; None: its cosine.
         workers: processes that read a folder.
+        baseline: the unsearched network, as of `Task`; None: the published one of the space.
         **settings: of the space.
     """
+    whole(n_train=n_train, batch_size=batch_size, image_size=image_size)
     if smoke:
         n_train, n_valid = min(n_train or 128, 128), min(n_valid, 64)
         settings = {**({"width": 0.25} if space == "mobilenet_v2" else {}), **settings}
     loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
     plan = Plan.smoke() if smoke else Plan()
-    if (Path(data) / "val").is_dir():
+    if not isinstance(data, Pictures) and (Path(data) / "val").is_dir():
         size = image_size or 224
         augmentation: dict[str, Any] = {"cut": cut, "auto_augment": auto_augment}
         parts: tuple[Any, Any, Any]
@@ -318,7 +342,7 @@ def create(
             data, size, batch_size, workers, n_train=n_train, n_valid=n_valid, seed=seed, **augmentation
         )
     else:
-        pictures = read(data)
+        pictures = data if isinstance(data, Pictures) else read(data)
         classes, size = list(pictures.classes), image_size or pictures.train[0].shape[-1]
         parts = _parts(
             pictures, size, n_train, n_valid, batch_size, seed, cut, _auto_augment() if auto_augment else None
@@ -336,7 +360,7 @@ def create(
         test=parts[2],
         space=(space, known),
         metrics={"accuracy": accuracy},
-        baseline=_UNSEARCHED.get(space),
+        baseline=_UNSEARCHED.get(space) if baseline is None else baseline,
         loss=loss,
         optimizer=optimizer,
         fit=further,
@@ -354,6 +378,7 @@ def _parts(
     cut: int | None,
     policy: Callable[[Tensor], Tensor] | None,
 ) -> tuple[Batches, Batches, Batches]:
+    whole(n_valid=n_valid)
     x, y = pictures.train
     if n_valid >= len(x):
         raise ModularNASError(f"n_valid is {n_valid}, but there are {len(x)} training pictures; take fewer")

@@ -7,7 +7,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,20 @@ class Plan:
     def smoke(cls) -> Plan:
         """As little of everything as runs through."""
         return cls(epochs=1, supernet_epochs=1, trials=4, n_random=1, n_calibration=1)
+
+    def changed(self, numbers: Mapping[str, int]) -> Plan:
+        """The plan with some other numbers.
+
+        Raises:
+            ModularNASError: if it has no such number, or one is below 1.
+        """
+        known = [field.name for field in fields(self)]
+        for name, n in numbers.items():
+            if name not in known or not isinstance(n, int) or n < 1:
+                raise ModularNASError(
+                    f"a plan is given {name}={n!r}; expected {', '.join(known)}, each a whole number from 1 on"
+                )
+        return replace(self, **numbers)
 
 
 @dataclass(frozen=True)
@@ -200,6 +214,17 @@ def register(name: str) -> Callable[[Callable[..., tuple[Task, Plan]]], Callable
     return add
 
 
+def whole(**numbers: int | None) -> None:
+    """Refuses a setting that is no whole number from 1 on; None is the task's own.
+
+    Raises:
+        ModularNASError: saying which.
+    """
+    for name, n in numbers.items():
+        if n is not None and (not isinstance(n, int) or n < 1):
+            raise ModularNASError(f"{name} is {n!r}; expected a whole number from 1 on")
+
+
 def names() -> list[str]:
     """The names of all tasks, sorted."""
     return sorted(_TASKS)
@@ -208,12 +233,12 @@ def names() -> list[str]:
 def run(
     task: str | Task,
     *,
-    data: str | Path | None = None,
+    data: Any = None,
     out: str | Path,
     smoke: bool = False,
     seed: int = 0,
     device: str = "cpu",
-    plan: Plan | None = None,
+    plan: Plan | Mapping[str, int] | None = None,
     progress: bool = False,
     **settings: Any,
 ) -> Result:
@@ -224,17 +249,17 @@ def run(
 
     Args:
         task: one of `mn.tasks.names()`, or a `Task` of your own.
-        data: the file or folder that the task reads.
+        data: the file or folder that the task reads, or its tensors (`mn.tasks.image.Pictures`).
         out: a folder for the card and the exported network.
         smoke: as little of everything as runs through, to see that it does.
         seed: of everything random.
         device: where to train.
-        plan: how much of everything; None: the task's own.
+        plan: how much of everything; None: the task's own; `{"epochs": 30}`: the task's own but for these.
         progress: whether to show bars.
         **settings: of the task, as its file says (`mn.tasks.voice.create`).
 
     Raises:
-        ModularNASError: for an unknown task, or data that it cannot read, before anything is trained.
+        ModularNASError: for an unknown task or plan, or data that it cannot read, before anything is trained.
     """
     started_s = time.monotonic()
     if isinstance(task, str):
@@ -245,7 +270,9 @@ def run(
         task, own = _TASKS[task](data, smoke=smoke, seed=seed, **settings)
     else:
         own = Plan.smoke() if smoke else Plan()
-    return _Recipe(task, plan or own, Path(out), seed, device, progress).run(started_s)
+    if not isinstance(plan, Plan):
+        plan = own.changed(plan or {})
+    return _Recipe(task, plan, Path(out), seed, device, progress).run(started_s)
 
 
 class _Recipe:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from modularnas.errors import ModularNASError
-from modularnas.tasks.recipe import Batches, Plan, Task, part, register
+from modularnas.tasks.recipe import Batches, Plan, Task, part, register, whole
 
 __all__ = ["TABLES", "ClickStream", "Clicks", "auc", "create", "log_loss", "read"]
 
@@ -232,6 +232,8 @@ class ClickStream:
         if label not in ("0", "1"):
             raise ValueError(f"the label is {label!r}, expected 0 or 1")
         counts = [float(text or 0) for text in numbers]
+        if not all(map(math.isfinite, counts)):
+            raise ValueError("a count is not finite")
         values = [math.copysign(math.log1p(abs(count)), count) for count in counts]
         # crc32 of field and text: Python's own hash differs from process to process.
         codes = [zlib.crc32(f"{i}:{text}".encode()) % self.buckets for i, text in enumerate(categories)]
@@ -245,7 +247,7 @@ class ClickStream:
 
 @register("recommendation")
 def create(
-    data: str | Path,
+    data: str | Path | Clicks,
     *,
     smoke: bool = False,
     seed: int = 0,
@@ -261,7 +263,7 @@ def create(
     """The task.
 
     Args:
-        data: a `.npz` as of `read`, or a raw text file as of `ClickStream`.
+        data: a `.npz` as of `read`, or what it gives; or a raw text file as of `ClickStream`.
         smoke: whether to use a few rows.
         seed: of the order.
         table: of the `.npz`.
@@ -273,12 +275,14 @@ def create(
         fixed: the interaction of each branch of the baseline; None: `mlp` in all.
         **settings: of the space `ctr_branches`.
     """
+    whole(batch_size=batch_size, n_train=n_train)
     parts: tuple[Any, Any, Any]
-    if format is not None:
+    if format is not None and not isinstance(data, Clicks):
         train, valid, test = (ClickStream(data, format, name, size=batch_size) for name in ("train", "valid", "test"))
         parts, fields = (train, valid, test), {"n_numbers": train.n_numbers, "sizes": train.sizes}
     else:
-        parts, fields = _parts(read(data, table), batch_size, 512 if smoke else n_train, seed)
+        clicks = data if isinstance(data, Clicks) else read(data, table)
+        parts, fields = _parts(clicks, batch_size, 512 if smoke else n_train, seed)
         if smoke:
             parts = (parts[0], parts[1].first(512), parts[2].first(512))
 

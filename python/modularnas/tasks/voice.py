@@ -20,7 +20,7 @@ from torch import Tensor
 
 from modularnas.errors import ModularNASError
 from modularnas.tasks.image import accuracy
-from modularnas.tasks.recipe import Plan, Task, adamw, one_cycle, part, register
+from modularnas.tasks.recipe import Plan, Task, adamw, one_cycle, part, register, whole
 
 __all__ = ["Recordings", "create", "log_mel", "mel_filters", "read", "spec_augment"]
 
@@ -128,8 +128,8 @@ def _read_commands(path: Path, words: Sequence[str] | None) -> Recordings:
         for line in (path / name).read_text(encoding="utf-8").splitlines()
     }
     files = [file for name in names for file in sorted((path / name).glob("*.wav"))]
-    if not files:
-        raise ValueError(f"there are no wav files of {', '.join(names)}")
+    if without := set(names) - {file.parent.name for file in files}:
+        raise ValueError(f"there are no wav files of {', '.join(sorted(without))}")
     audio, rate = _waves(files)
     people = sorted({file.stem.partition("_nohash_")[0] for file in files})
     number = {person: i for i, person in enumerate(people)}
@@ -198,7 +198,7 @@ def spec_augment(bands: int, frames: int) -> Callable[[Tensor, torch.Generator],
 
 @register("voice")
 def create(
-    data: str | Path,
+    data: str | Path | Recordings,
     *,
     smoke: bool = False,
     seed: int = 0,
@@ -218,7 +218,7 @@ def create(
     """The task.
 
     Args:
-        data: as of `read`.
+        data: as of `read`, or what it gives.
         smoke: whether to use a few recordings and a narrow network.
         seed: of split and order.
         space: a ready space for pictures of one channel.
@@ -234,7 +234,8 @@ def create(
         scheduler: as of `mn.train.fit`; None: its cosine.
         **settings: of the space.
     """
-    recordings = read(data, words)
+    whole(n_mels=n_mels, n_fft=n_fft, hop=hop, batch_size=batch_size, n_train=n_train)
+    recordings = data if isinstance(data, Recordings) else read(data, words)
     train, valid, test = _split(recordings, split, seed)
     if smoke:
         train, valid, test = train[:96], valid[:48], test[:48]
