@@ -102,7 +102,7 @@ fn rows(whole: &Tensor, dims: &[Taken]) -> Result<Option<Tensor>> {
     let inside = |taken: &Taken| {
         taken.dim < size.len().min(2) && taken.index.iter().all(|&old| (0..size[taken.dim]).contains(&old))
     };
-    if whole.kind() != Kind::Float || !dims.iter().all(inside) {
+    if dims.is_empty() || whole.kind() != Kind::Float || !dims.iter().all(inside) {
         return Ok(None);
     }
     let Some(source) = memory::read(whole).and_then(numbers) else { return Ok(None) };
@@ -135,7 +135,9 @@ fn rows(whole: &Tensor, dims: &[Taken]) -> Result<Option<Tensor>> {
         }
         if let Some(scale) = scale {
             let factor = scale[row] as f32;
-            target.iter_mut().for_each(|number| *number *= factor);
+            for number in target {
+                *number *= factor;
+            }
         }
     }
     Ok(Some(made))
