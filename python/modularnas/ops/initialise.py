@@ -19,7 +19,7 @@ def initialise(net: nn.Module) -> None:
     Example:
         >>> supernet, x = mn.spaces.create("resnet", num_classes=10, image_size=16, depth=20)
         >>> mn.ops.initialise(supernet)
-        >>> float(supernet.get_submodule("model.1.0.0.branch.4").weight.abs().sum())
+        >>> float(supernet.get_submodule("model.1.0.0.branch.4").weight.detach().abs().sum())
         0.0
     """
     for module in net.modules():
