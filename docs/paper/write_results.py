@@ -46,7 +46,7 @@ ABOUT = {
     ),
     "voice": (
         "A supernet of 6 epochs, a search of 24 candidates on it, and every network trained for 4 epochs. Rows of one "
-        "speaker have as many runs as it says, and intervals as wide as the differences; only the rows of all speakers "
+        "speaker and of the official split have two runs, whose intervals say nothing; only the rows of all speakers "
         "together compare."
     ),
     "recommendation": (
@@ -77,7 +77,7 @@ ABOUT = {
         "Networks of ResNet-20 with kernels 3, 5 and 7 found with one supernet for accuracy and one cost, each placed "
         "in the plots of the other costs. The processor's latency of one picture and of 64 stand for the paper's "
         "devices; it was measured while other programs ran. Of 500 pictures an accuracy has a standard error of "
-        "0.022, which is more than fronts span: what is shown is where networks that were found for one cost lie for "
+        "0.022, and fronts span 0.02 to 0.04: what is shown is where networks that were found for one cost lie for "
         "another, not which is more accurate."
     ),
 }
