@@ -1,9 +1,9 @@
 """Figure 11, Pareto fronts: `python docs/paper/figure11.py --data DATA [--smoke]`.
 
 One supernet of ResNet-20 with kernels 3, 5 and 7 on CIFAR-10, searched by a genetic algorithm (NSGA-II) and by random
-search for accuracy and one cost each: multiply-adds, or the measured latency of one picture or of 64 on this processor,
-which stand for the paper's devices (a P100, a mobile NPU, a mobile CPU). Every network found is then placed in the plots
-of the other costs: the paper's point is that what is best for one device is mostly dominated on another.
+search for accuracy and one cost each: multiply-adds, or the measured latency of one picture or of 64 on this
+processor, which stand for the paper's devices (a P100, a mobile NPU, a mobile CPU). Every network found is then placed
+in the plots of the other costs: the paper's point is that what is best for one device is mostly dominated on another.
 """
 
 import argparse
