@@ -129,7 +129,7 @@ mod tests {
             let large = surround(&kernel, 7).unwrap();
             assert_eq!(large.size(), [vec![4, 2], vec![7; dims]].concat());
             assert_eq!(center(&large, 3), kernel);
-            assert_eq!(large.abs().sum(Kind::Float), kernel.abs().sum(Kind::Float));
+            assert_eq!(large.count_nonzero(None::<i64>), kernel.count_nonzero(None::<i64>));
         }
     }
 
