@@ -6,6 +6,7 @@ from typing import Any, Literal, SupportsFloat, SupportsIndex, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import Module
 
 # A value of a decision.
 _Label: TypeAlias = str | SupportsIndex | SupportsFloat | tuple[_Label, ...] | list[Any] | None
@@ -369,6 +370,24 @@ class RewritePlan:
     def __deepcopy__(self, _memo: object) -> RewritePlan: ...
     def __reduce__(self) -> tuple[Any, tuple[Any, Any, dict[str, str]]]: ...
 
+def duplicate_module(
+    module: Module,
+    memo: dict[int, Any],
+    classes: dict[type[Module], Any],
+    classify: Callable[[type[Module]], tuple[frozenset[str], frozenset[str], bool] | None],
+    unusual: Callable[[Any, dict[int, Any]], Any],
+    tensor: Callable[[Tensor | None, dict[int, Any]], Tensor | None],
+) -> Module:
+    """A copy of a module, as `modularnas.transform.duplicate` describes it."""
+
+def reach_modules(model: Module, held: dict[int, list[Module]]) -> tuple[list[Module], dict[int, Tensor]]:
+    """The modules that a network is made of, each before those that it holds, and their tensors by id."""
+
+def copy_tensors(
+    tensors: dict[int, Tensor], parts: dict[int, Tensor], share: bool, unusual: Callable[[Tensor, Tensor, bool], Tensor]
+) -> dict[int, Tensor]:
+    """What a network has of tensors, by their id."""
+
 def plan_rewrite(
     network: Mapping[str, Any], rules: Sequence[Mapping[str, Any]], tried: dict[str, str] | None = None
 ) -> RewritePlan:
@@ -466,3 +485,30 @@ def edge_backward(
     threads: int,
 ) -> list[Tensor]:
     """The gradients of the input, the weights and the parameters; empty ones where not needed."""
+
+def merge_forward(
+    factors: Tensor,
+    kernels: Sequence[Tensor],
+    extent: Sequence[int],
+    steps: Sequence[int],
+    taps_first: bool,
+    out: Tensor,
+    threads: int,
+) -> None:
+    """Writes kernels of convolutions times their factors, added up in an extent."""
+
+def merge_backward(
+    gradient: Tensor,
+    factors: Tensor,
+    kernels: Sequence[Tensor],
+    extent: Sequence[int],
+    steps: Sequence[int],
+    taps_first: bool,
+    of_factors: Tensor | None,
+    of_kernels: Sequence[Tensor | None],
+    threads: int,
+) -> None:
+    """Writes the gradients of the factors and the kernels, those that are given, of a gradient of the sum."""
+
+def empty_tensor(size: Sequence[int], like: Tensor) -> Tensor:
+    """A contiguous tensor of a size on the CPU, of the kind of another; in huge pages where it is large."""

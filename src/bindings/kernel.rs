@@ -7,11 +7,14 @@ use tch::{Device, Kind, Tensor};
 use super::enter;
 use crate::error::{Error, Result};
 use crate::kernel::edge::{Given, Gradients, Plan, Program, Values};
-use crate::kernel::{Real, Shape};
+use crate::kernel::{Layout, Merge, Real, Shape};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(edge_forward, module)?)?;
-    module.add_function(wrap_pyfunction!(edge_backward, module)?)
+    module.add_function(wrap_pyfunction!(edge_backward, module)?)?;
+    module.add_function(wrap_pyfunction!(merge_forward, module)?)?;
+    module.add_function(wrap_pyfunction!(merge_backward, module)?)?;
+    module.add_function(wrap_pyfunction!(empty_tensor, module)?)
 }
 
 /// The numbers of a contiguous tensor on the CPU, of the kind that `T` is.
@@ -45,7 +48,7 @@ fn new_numbers<T>(tensor: &mut Tensor) -> &mut [T] {
 
 fn empty(sizes: &[usize], kind: Kind) -> Result<Tensor> {
     let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
-    Ok(Tensor::f_empty(sizes, (kind, Device::Cpu))?)
+    crate::transform::state::empty(&sizes, kind)
 }
 
 fn sizes(tensor: &Tensor) -> Vec<usize> {
@@ -67,7 +70,6 @@ impl Tensors {
         parameters: Vec<PyTensor>,
         running: Option<Vec<PyTensor>>,
     ) -> Self {
-        let plain = |tensors: Vec<PyTensor>| tensors.into_iter().map(|tensor| tensor.0).collect();
         Tensors { x: x.0, weights: weights.0, parameters: plain(parameters), running: running.map(plain) }
     }
 
@@ -188,4 +190,139 @@ fn backward<T: Real>(
     let (saved, statistics) = (numbers(saved, kind)?, numbers(statistics, kind)?);
     plan.backward(numbers(gradient, kind)?, &given, saved, statistics, &mut into, threads)?;
     Ok(gradients)
+}
+
+/// Kernels of convolutions that are added up (`modularnas.nn.merge`).
+struct Summands {
+    factors: Tensor,
+    kernels: Vec<Tensor>,
+    /// The size of the sum.
+    extent: Vec<usize>,
+    /// The dilations of all, one after the other.
+    steps: Vec<usize>,
+    taps_first: bool,
+}
+
+impl Summands {
+    fn merge(&self) -> Result<Merge> {
+        let windows: Vec<Vec<usize>> =
+            self.kernels.iter().map(|kernel| sizes(kernel).get(2..).unwrap_or_default().to_vec()).collect();
+        let windows: Vec<&[usize]> = windows.iter().map(Vec::as_slice).collect();
+        let steps: Vec<&[usize]> = self.steps.chunks(self.extent.len().max(1)).collect();
+        let layout = match self.channels()[..] {
+            [_, inputs] if self.taps_first && inputs > 0 => Layout::TapsFirst { inputs },
+            _ => Layout::InputsFirst,
+        };
+        Merge::new(&self.extent, &windows, &steps, layout)
+    }
+
+    /// Outputs and inputs.
+    fn channels(&self) -> Vec<usize> {
+        let mut channels = self.kernels.first().map(sizes).unwrap_or_default();
+        channels.truncate(2);
+        channels
+    }
+
+    fn numbers<T>(&self, kind: Kind) -> Result<(&[T], Vec<&[T]>)> {
+        let kernels = self.kernels.iter().map(|kernel| numbers(kernel, kind)).collect::<Result<_>>()?;
+        Ok((numbers(&self.factors, kind)?, kernels))
+    }
+
+    fn sum<T: Real>(&self, kind: Kind, out: &mut Tensor, threads: usize) -> Result<()> {
+        let (factors, kernels) = self.numbers::<T>(kind)?;
+        self.merge()?.forward(factors, &kernels, written(out, kind)?, threads)
+    }
+
+    /// Writes the gradients of factors and kernels, those that are there.
+    fn gradients<T: Real>(
+        &self,
+        kind: Kind,
+        gradient: &Tensor,
+        of_factors: Option<&mut Tensor>,
+        of_kernels: &mut [Option<Tensor>],
+        threads: usize,
+    ) -> Result<()> {
+        let of_kernels = of_kernels
+            .iter_mut()
+            .map(|to| to.as_mut().map(|to| written(to, kind)).transpose())
+            .collect::<Result<_>>()?;
+        let of_factors = of_factors.map(|to| written(to, kind)).transpose()?;
+        let (factors, kernels) = self.numbers::<T>(kind)?;
+        let gradient = numbers(gradient, kind)?;
+        self.merge()?.backward(gradient, factors, &kernels, of_kernels, of_factors, threads)
+    }
+}
+
+/// The numbers of a contiguous tensor on the CPU, of the kind that `T` is, to be written.
+fn written<T>(tensor: &mut Tensor, kind: Kind) -> Result<&mut [T]> {
+    let count = numbers::<T>(tensor, kind)?.len();
+    if count == 0 {
+        return Ok(&mut []);
+    }
+    // SAFETY: as in `numbers`; the caller has made the tensor and reads nothing else that lies in it meanwhile.
+    Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<T>(), count) })
+}
+
+/// Writes kernels of convolutions times their factors, added up in an extent; with `taps_first` as
+/// `(outputs, taps, inputs)`.
+#[pyfunction]
+#[allow(clippy::too_many_arguments)]
+fn merge_forward(
+    py: Python<'_>,
+    factors: PyTensor,
+    kernels: Vec<PyTensor>,
+    extent: Vec<usize>,
+    steps: Vec<usize>,
+    taps_first: bool,
+    out: PyTensor,
+    threads: usize,
+) -> PyResult<()> {
+    let summands = Summands { factors: factors.0, kernels: plain(kernels), extent, steps, taps_first };
+    let mut out = out.0;
+    enter(py, move || match summands.factors.f_kind()? {
+        Kind::Double => summands.sum::<f64>(Kind::Double, &mut out, threads),
+        _ => summands.sum::<f32>(Kind::Float, &mut out, threads),
+    })
+}
+
+/// Writes the gradients of the factors and the kernels, those that are given, of a gradient of the sum.
+#[pyfunction]
+#[allow(clippy::too_many_arguments)]
+fn merge_backward(
+    py: Python<'_>,
+    gradient: PyTensor,
+    factors: PyTensor,
+    kernels: Vec<PyTensor>,
+    extent: Vec<usize>,
+    steps: Vec<usize>,
+    taps_first: bool,
+    of_factors: Option<PyTensor>,
+    of_kernels: Vec<Option<PyTensor>>,
+    threads: usize,
+) -> PyResult<()> {
+    let gradient = gradient.0;
+    let summands = Summands { factors: factors.0, kernels: plain(kernels), extent, steps, taps_first };
+    let mut of_factors = of_factors.map(|tensor| tensor.0);
+    let mut of_kernels: Vec<Option<Tensor>> = of_kernels.into_iter().map(|to| to.map(|to| to.0)).collect();
+    enter(py, move || {
+        let (of_factors, of_kernels) = (of_factors.as_mut(), of_kernels.as_mut_slice());
+        match summands.factors.f_kind()? {
+            Kind::Double => {
+                summands.gradients::<f64>(Kind::Double, &gradient, of_factors, of_kernels, threads)
+            }
+            _ => summands.gradients::<f32>(Kind::Float, &gradient, of_factors, of_kernels, threads),
+        }
+    })
+}
+
+/// A contiguous tensor of a size on the CPU, of the kind of another, with whatever was there; in huge pages where it is
+/// large.
+#[pyfunction]
+fn empty_tensor(py: Python<'_>, size: Vec<usize>, like: PyTensor) -> PyResult<PyTensor> {
+    let like = like.0;
+    Ok(PyTensor(enter(py, move || empty(&size, like.f_kind()?))?))
+}
+
+fn plain(tensors: Vec<PyTensor>) -> Vec<Tensor> {
+    tensors.into_iter().map(|tensor| tensor.0).collect()
 }

@@ -1,12 +1,13 @@
 //! The skin between the rooms and Python: converts, locks, maps errors; decides nothing.
 //!
 //! The only room that knows pyo3, numpy and pyo3-tch, and one that no other room imports. One file for each room it
-//! wraps. Long work enters Rust through [`enter`], which releases the GIL, turns Rust errors into our Python classes
+//! wraps, and one for objects of Python's. Long work enters Rust through [`enter`], which releases the GIL, turns Rust errors into our Python classes
 //! and stops panics.
 
 mod benchmark;
 mod compat;
 mod cost;
+mod duplicate;
 mod error;
 mod evaluate;
 mod kernel;
@@ -52,6 +53,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     benchmark::register(module)?;
     cost::register(module)?;
+    duplicate::register(module)?;
     evaluate::register(module)?;
     kernel::register(module)?;
     predict::register(module)?;

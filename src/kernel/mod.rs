@@ -1,7 +1,8 @@
 //! Kernels for a processor: what a mixed op of small convolutions, pools and norms computes, forward and backward.
 //!
 //! Pure functions of slices; no torch. `edge` runs all candidates of a mixed op as one program over the kernels, one
-//! file each: `depthwise` and `pool` on the layout of `band`, `pointwise` on matrix products, `norm`. `real` compiles
+//! file each: `depthwise` and `pool` on the layout of `band`, `pointwise` on matrix products, `norm`; `merge` adds up kernels
+//! of convolutions. `real` compiles
 //! a function for several kinds of processor and takes the best; `threads` are those that the caller has. Pictures are
 //! `(N, C, H, W)`, contiguous.
 
@@ -14,6 +15,7 @@ mod band;
 mod buffer;
 mod depthwise;
 pub mod edge;
+mod merge;
 mod norm;
 mod pointwise;
 mod pool;
@@ -21,6 +23,7 @@ mod real;
 mod threads;
 
 pub use band::Window;
+pub use merge::{Layout, Merge};
 pub use real::Real;
 
 use band::Pixel;

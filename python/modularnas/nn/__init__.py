@@ -2,8 +2,9 @@
 
 `mixed`: a choice of ops; `elastic`: sliced weights; `attention`: torch's with some of its heads; `skippable`: a block
 that may be left out; `chosen`: a list of which some modules stay; `relax/`: how several choices are weighed at once;
-`fuse`: weighted sums in fewer calls, `edge`: in one native operator; `masked`: all of it in one shape for all points;
-`private_norm`: statistics for every choice; `skip`: a connection past a module.
+`fuse`: weighted sums in fewer calls, `edge`: in one native operator, `merge`: the kernel of several convolutions,
+`rows`: their convolution on small pictures; `masked`: all of it in one shape for all points; `private_norm`: statistics
+for every choice; `skip`: a connection past a module.
 The room knows torch alone. A module here has one attribute that says which choice is active and changes nothing else
 in the network around it.
 """

@@ -5,7 +5,8 @@ candidates and all mixed ops of the same input. At its end, the candidate's weig
 
 - a convolution is linear in its kernel, so w op(x) is the convolution with w times the kernel, and convolutions of one
   input, stride and alignment with the identity are one convolution whose kernel is the sum of theirs, each in its place
-  of the largest (`merged`), where that is no more work than apart; the backward pass makes the kernel again;
+  of the largest (`merge`), where that is no more work than apart; the backward pass makes the kernel again; large
+  kernels on small pictures are a few matrix products (`rows`);
 - a batch norm scales: w rides in its scale and shift (`folded`), so no product is made or kept for the backward pass;
 - what is left is added up in one pass an operand (`summed`); a candidate that is zero is not computed at all.
 
@@ -33,12 +34,19 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from modularnas.nn.edge import Chain, edge, takes
+from modularnas.nn.merge import merge
+from modularnas.nn.merge import takes as takes_kernels
 from modularnas.nn.mixed import MixedOp, Paths
+from modularnas.nn.rows import convolve_rows, reach
 
 __all__ = ["Fused", "Shared", "fuse"]
 
-#: Kernels are merged for at least so many positions a tap; making them costs more than it saves for fewer.
-MERGED_FROM = 4
+#: Kernels are merged for at least so many positions a tap, by the native operator or by torch's; making them costs more
+#: than it saves for fewer.
+MERGED_FROM = {True: 1, False: 4}
+#: Kernels of so many numbers are taken by rows, times the square of the part of their rows that reads pictures; with
+#: fewer, torch's convolution was faster.
+LARGE_KERNEL = 1 << 24
 _CONVOLUTIONS = {
     nn.Conv1d: functional.conv1d,
     nn.Conv2d: functional.conv2d,
@@ -282,8 +290,6 @@ class Fused:
         self.shared = shared
         self.candidates = [_Candidate(module) for module in mixed.candidates]
         self.groups = self._groups()
-        #: For how many positions the kernels of each group are merged.
-        self.merged_from = [MERGED_FROM * self._taps(codes) for codes in self.groups]
         self.note = self._note(mixed.names)
 
     def _groups(self) -> list[list[int]]:
@@ -377,13 +383,13 @@ class Fused:
         for code in plain:
             del left[code]
             terms.append((weights[code], mixed.candidates[code](x)))
-        for group, merged_from in zip(self.groups, self.merged_from, strict=True):
+        for group in self.groups:
             codes = [code for code in group if code in left]
-            convs = [self.candidates[code].tail for code in codes if self.candidates[code].tail is not None]
-            if len(codes) > 1 and convs and _positions(convs[0], x) >= merged_from:
+            merged = self._merged(codes, weights, x) if len(codes) > 1 else None
+            if merged is not None:
                 for code in codes:
                     del left[code]
-                folded.append(self._merged(codes, weights, x))
+                folded.append(merged)
         native = self._native(list(left), x)
         if native:
             for code in native:
@@ -456,29 +462,36 @@ class Fused:
             self.shared.count(norm.num_batches_tracked)
         return 0.0 if momentum is None else momentum
 
-    def _merged(self, codes: Sequence[int], weights: dict[int, Tensor], x: Tensor) -> Tensor:
-        """One convolution for several, and perhaps the identity."""
+    def _merged(self, codes: Sequence[int], weights: dict[int, Tensor], x: Tensor) -> Tensor | None:
+        """One convolution for several, and perhaps the identity; None for too few positions."""
         chosen = [self.candidates[code] for code in codes]
         convs: list[Any] = [candidate.tail for candidate in chosen if candidate.tail is not None]
+        if not convs:
+            return None
         extent = tuple(map(max, zip(*map(_extent, convs), strict=True)))
         first = convs[0]
+        factors = [weights[code] for code in codes]
+        parts = [_dirac(first) if c.tail is None else c.tail.weight for c in chosen]
+        native = takes_kernels(factors, parts)
+        if _positions(first, x) < MERGED_FROM[native] * math.prod(extent):
+            return None
         for stage in next(candidate.shared for candidate in chosen if candidate.tail is not None):
             x = self.shared.run(stage, x)
-        parts = [_dirac(first) if c.tail is None else c.tail.weight for c in chosen]
         steps = [(1,) * len(extent) if c.tail is None else c.tail.dilation for c in chosen]
-
-        def summed() -> Tensor:
-            # Weights times kernels first: for the backward pass they keep what is there anyway.
-            scaled = [weights[code] * part for code, part in zip(codes, parts, strict=True)]
-            return _summed(scaled, steps, extent)
-
         shifts = [(weights[c], self.candidates[c].tail) for c in codes]
         biases = [w * conv.bias for w, conv in shifts if conv is not None and conv.bias is not None]
         bias: Any = sum(biases) if biases else None
         padding = tuple(p + (e - own) // 2 for p, e, own in zip(first.padding, extent, _extent(first), strict=True))
+        if native and _is_small(x, parts[0], extent, first, padding):
+            out = convolve_rows(x, factors, parts, steps, extent, first.stride, padding)
+            return out if bias is None else out + bias.view(-1, 1, 1)
+
+        def summed() -> Tensor:
+            return merge(factors, parts, steps, extent)
+
         convolution = next(f for cls, f in _CONVOLUTIONS.items() if isinstance(first, cls))
         kernel = summed()
-        with _made_again(kernel, summed, [*parts, *(weights[code] for code in codes)]):
+        with _made_again(kernel, summed, [*parts, *factors]):
             return convolution(x, kernel, bias, first.stride, padding, 1, first.groups)
 
     def _normed(self, norm: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -498,6 +511,19 @@ class Fused:
             momentum,
             norm.eps,
         )
+
+
+def _is_small(x: Tensor, part: Tensor, extent: Sequence[int], conv: Any, padding: Sequence[int]) -> bool:
+    """Whether rows of taps of a kernel as large as its picture are better taken one by one (`convolve_rows`)."""
+    return (
+        conv.groups == 1
+        and x.dim() == len(extent) + 2 == 4
+        and part.shape[0] * part.shape[1] * math.prod(extent)
+        >= LARGE_KERNEL * reach(x.shape[2], extent[0], conv.stride[0], padding[0]) ** 2
+        and type(x) in (Tensor, nn.Parameter)
+        and x.dtype == part.dtype
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 def _times(tensor: Tensor | None, weight: Tensor) -> Tensor | None:
@@ -557,24 +583,6 @@ _GONE = object()
 
 def _as_it_is(kept: Any) -> Any:
     return kept
-
-
-def _summed(kernels: Sequence[Tensor], steps: Sequence[Sequence[int]], extent: Sequence[int]) -> Tensor:
-    """Kernels added up, each in the centre of the extent and with its dilation."""
-    total: Tensor | None = None
-    for kernel, step in zip(kernels, steps, strict=True):
-        margins = [(size - d * (k - 1) - 1) // 2 for size, k, d in zip(extent, kernel.shape[2:], step, strict=True)]
-        if set(step) == {1}:
-            around = [m for margin in reversed(margins) for m in (margin, margin)]
-            part = functional.pad(kernel, around) if any(margins) else kernel
-        else:
-            part = kernel.new_zeros(*kernel.shape[:2], *extent)
-            along = zip(margins, kernel.shape[2:], step, strict=True)
-            where = [slice(margin, margin + d * (k - 1) + 1, d) for margin, k, d in along]
-            part[tuple([slice(None), slice(None), *where])] = kernel
-        total = part if total is None else total + part
-    assert total is not None
-    return total
 
 
 def _dirac(conv: Any) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import fx, nn
 from torch.fx.graph_module import _WrappedCall
 
+from modularnas import _core
 from modularnas.errors import NetworkError
 from modularnas.nn import Chosen, FewerHeads, MixedOp, Skippable, publish, restore
 from modularnas.transform.duplicate import duplicate, without_collection
@@ -74,18 +75,13 @@ def derive(supernet: Supernet, point: Any, *, share: bool = False) -> nn.Module:
 
 
 def _derived(supernet: Supernet, point: Any, codes: list[int], share: bool) -> nn.Module:
-    states = {
-        id(module): by_code[codes[decision]] if codes[decision] >= 0 else None
-        for decision, switch in enumerate(supernet._switches)
-        for module, by_code in switch
-    }
-    reached = _reached(supernet.model, states)
-    tensors = {
-        id(tensor): tensor
-        for module in reached
-        for tensor in (*module._parameters.values(), *module._buffers.values())
-        if tensor is not None
-    }
+    states: dict[int, Any] = {}  # what the point says about mixed ops, lists and blocks, by their id; None: nothing
+    held: dict[int, list[nn.Module]] = {}
+    for decision, switch in enumerate(supernet._switches):
+        for module, by_code in switch:
+            state = states[id(module)] = by_code[codes[decision]] if codes[decision] >= 0 else None
+            held[id(module)] = _held(module, state)
+    reached, tensors = _core.reach_modules(supernet.model, held)
     cut: dict[str, torch.Tensor] = {}
     for path, name in supernet._plan.shared:
         whole = supernet._parts[path].whole(name)
@@ -98,7 +94,7 @@ def _derived(supernet: Supernet, point: Any, codes: list[int], share: bool) -> n
                 matrices[f"{path}.{name}" if path else name] = parameter
     kept = {id(cut[path]): tensor for path, tensor in supernet._plan.slice(point, {**cut, **matrices}).items()}
     with torch.no_grad():
-        memo: dict[int, Any] = {key: _copied(kept.get(key, whole), whole, share) for key, whole in tensors.items()}
+        memo: dict[int, Any] = _core.copy_tensors(tensors, kept, share, _copied)
     with contextlib.nullcontext() if supernet.relaxed is None else supernet.relaxed.whole():
         net, gone = _copy(supernet.model, reached, states, memo)
     for part in supernet._parts.values():
@@ -130,26 +126,6 @@ def _copied(part: torch.Tensor, whole: torch.Tensor, share: bool) -> torch.Tenso
         return part.detach().clone(memory_format=torch.contiguous_format)
     data = part if share else part.clone(memory_format=torch.contiguous_format)
     return nn.Parameter(data, whole.requires_grad)
-
-
-def _reached(model: nn.Module, states: dict[int, Any]) -> list[nn.Module]:
-    """The modules that a network is made of, each before those that it holds.
-
-    Args:
-        model: the model of the supernet.
-        states: what the point says about mixed ops, lists and blocks, by their id; None: nothing.
-    """
-    reached: dict[int, nn.Module] = {}
-
-    def visit(module: nn.Module) -> None:
-        reached[id(module)] = module
-        held = _held(module, states[id(module)]) if id(module) in states else module._modules.values()
-        for child in held:
-            if child is not None and id(child) not in reached:
-                visit(child)
-
-    visit(model)
-    return list(reached.values())
 
 
 def _held(module: nn.Module, state: Any) -> list[nn.Module]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from modularnas import _core
 from modularnas.nn.elastic import MOMENTARY, REPLACED, Elastic
 
 __all__ = ["duplicate", "without_collection"]
 
-_ATOMS = frozenset({int, float, str, bool, bytes, complex, type(None), type})
-_CONTAINERS = frozenset({dict, OrderedDict, list, set})
 #: What a class may define to be copied in its own way.
 _PROTOCOL = ("__deepcopy__", "__reduce_ex__", "__reduce__", "__getstate__", "__new__")
 _PLAIN = tuple(getattr(nn.Module, name, None) for name in _PROTOCOL)
@@ -30,41 +28,26 @@ def duplicate(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
         module: the module.
         memo: as of `copy.deepcopy`: what stands for which object, by its id; tensors in it are shared.
     """
-    known = memo.get(id(module))
-    if known is not None:
-        return known  # type: ignore[no-any-return]
-    cls = type(module)
-    if not _is_plain(cls, memo):
-        return copy.deepcopy(module, memo)
-    made = memo[id(module)] = cls.__new__(cls)
-    state = module.__dict__.copy()
-    kept: frozenset[str] = frozenset()
-    if issubclass(cls, Elastic):
-        kept = REPLACED
-        for name in MOMENTARY:
-            state.pop(name, None)
-    for name, value in state.items():
-        kind = type(value)
-        if kind in _ATOMS:
-            continue
-        if kind in _CONTAINERS and not value:
-            state[name] = kind()
-        elif name == "_modules":
-            state[name] = {key: None if child is None else duplicate(child, memo) for key, child in value.items()}
-        elif name == "_parameters" or name == "_buffers":
-            state[name] = {key: memo[id(t)] if id(t) in memo else _copied(t, memo) for key, t in value.items()}
-        elif name not in kept and not (kind is tuple and _ATOMS.issuperset(map(type, value))):
-            state[name] = copy.deepcopy(value, memo)
-    made.__setstate__(state)
+    # What is known of classes is kept for one copy, as they may change later.
+    classes: dict[type[nn.Module], Any] = memo.setdefault("classes", {})  # type: ignore[call-overload]
+    made: nn.Module = _core.duplicate_module(module, memo, classes, _about, copy.deepcopy, _copied)
     return made
 
 
-def _is_plain(cls: type[nn.Module], memo: dict[int, Any]) -> bool:
-    """Whether modules of a class are copied attribute by attribute; the memo knows, as classes may change later."""
-    known: dict[type[nn.Module], bool] = memo.setdefault("classes", {})  # type: ignore[call-overload]
-    if cls not in known:
-        known[cls] = issubclass(cls, Elastic) or tuple(getattr(cls, name, None) for name in _PROTOCOL) == _PLAIN
-    return known[cls]
+def _about(cls: type[nn.Module]) -> tuple[frozenset[str], frozenset[str], bool] | None:
+    """How modules of a class are copied.
+
+    Returns:
+        The attributes that no copy has, those that copies share, and whether a copy sets its state itself; None: in the
+        way of their own that they have.
+    """
+    if issubclass(cls, Elastic):
+        return MOMENTARY, REPLACED, True
+    if tuple(getattr(cls, name, None) for name in _PROTOCOL) != _PLAIN:
+        return None
+    # Those of torch's own layers add what pickles of old versions lack.
+    written: str = getattr(cls.__setstate__, "__module__", "")
+    return frozenset(), frozenset(), not written.startswith("torch.nn.modules.")
 
 
 def _copied(tensor: Tensor | None, memo: dict[int, Any]) -> Tensor | None:

@@ -10,9 +10,30 @@ use tch::{Device, Kind, Tensor};
 use crate::error::Result;
 
 /// A contiguous tensor on the CPU with whatever was there.
-pub(super) fn empty(sizes: &[i64], kind: Kind) -> Result<Tensor> {
+///
+/// # Errors
+/// [`Error::Tensor`](crate::error::Error::Tensor) if torch refuses.
+pub fn empty(sizes: &[i64], kind: Kind) -> Result<Tensor> {
     let made = Tensor::f_empty(sizes, (kind, Device::Cpu))?;
     ask_for_huge_pages(&made);
+    Ok(made)
+}
+
+/// A contiguous copy of a strided tensor, on its device.
+///
+/// # Errors
+/// [`Error::Tensor`](crate::error::Error::Tensor) if torch refuses.
+pub fn contiguous(tensor: &Tensor) -> Result<Tensor> {
+    if tensor.device() != Device::Cpu {
+        let mut made = Tensor::f_empty(tensor.size(), (tensor.f_kind()?, tensor.device()))?;
+        made.f_copy_(tensor)?;
+        return Ok(made);
+    }
+    let mut made = empty(&tensor.size(), tensor.f_kind()?)?;
+    match read(tensor) {
+        Some(bytes) => write(&mut made).copy_from_slice(bytes),
+        None => made.f_copy_(tensor)?,
+    }
     Ok(made)
 }
 

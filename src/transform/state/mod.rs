@@ -26,6 +26,7 @@ pub use deepen::{identity_kernel, identity_norm};
 pub use groups::{diagonal, widen_blocks};
 pub use inherit::{Match, inherit};
 pub use kernel::{surround, transform_name, transformed};
+pub use memory::{contiguous, empty};
 pub use slice::{Grow, Slice};
 pub use sort::Sort;
 pub use widen::{Wide, Widen};
