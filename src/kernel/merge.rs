@@ -15,8 +15,22 @@ const ROWS: usize = 64;
 #[derive(Debug)]
 pub struct Merge {
     taps: usize,
-    places: Vec<Vec<usize>>,
+    places: Vec<Places>,
     layout: Layout,
+}
+
+/// The place of every tap of a kernel, in order.
+#[derive(Debug)]
+struct Places {
+    taps: Vec<usize>,
+    /// Successive taps that lie one after the other.
+    run: usize,
+}
+
+impl Places {
+    fn len(&self) -> usize {
+        self.taps.len()
+    }
 }
 
 /// How a sum of kernels lies in memory.
@@ -124,17 +138,20 @@ impl Merge {
 
     /// The sum of a block.
     fn sum<T: Real>(&self, block: Block, factors: &[T], kernels: &[&[T]], out: &mut [T]) {
-        for (i, ((&factor, kernel), places)) in factors.iter().zip(kernels).zip(&self.places).enumerate() {
-            let kernel = &kernel[block.first * places.len()..][..block.rows * places.len()];
-            if places.len() < self.taps {
-                if i == 0 {
-                    out.fill(T::ZERO);
-                }
-                scatter(kernel, places, factor, self.taps, out);
-            } else if i == 0 {
-                scale(kernel, factor, out);
+        let part = |i: usize| {
+            let taps = self.places[i].len();
+            &kernels[i][block.first * taps..][..block.rows * taps]
+        };
+        let whole = self.places.iter().position(|places| places.len() == self.taps);
+        match whole {
+            Some(i) => scale(part(i), factors[i], out),
+            None => out.fill(T::ZERO),
+        }
+        for (i, places) in self.places.iter().enumerate().filter(|&(i, _)| whole != Some(i)) {
+            if places.len() == self.taps {
+                add(part(i), factors[i], out);
             } else {
-                add(kernel, factor, out);
+                scatter(part(i), places, factors[i], self.taps, out);
             }
         }
     }
@@ -226,21 +243,22 @@ impl Merge {
     }
 }
 
-/// The place of every tap, in order; None if there is no centre.
-fn places(extent: &[usize], size: &[usize], step: &[usize]) -> Option<Vec<usize>> {
+/// None if there is no centre.
+fn places(extent: &[usize], size: &[usize], step: &[usize]) -> Option<Places> {
     if extent.len() != size.len() || size.len() != step.len() {
         return None;
     }
-    let mut places = vec![0];
+    let mut taps = vec![0];
     for ((&extent, &size), &step) in extent.iter().zip(size).zip(step) {
         let margin = extent.checked_sub(step * size.checked_sub(1)? + 1)?;
         if margin % 2 == 1 {
             return None;
         }
         let along = |place: usize| (0..size).map(move |tap| place * extent + margin / 2 + tap * step);
-        places = places.into_iter().flat_map(along).collect();
+        taps = taps.into_iter().flat_map(along).collect();
     }
-    Some(places)
+    let run = if step.last() == Some(&1) { *size.last()? } else { 1 };
+    Some(Places { taps, run })
 }
 
 #[inline(always)]
@@ -258,25 +276,60 @@ fn add_body<T: Real, const FMA: bool>(from: &[T], factor: T, to: &mut [T]) {
 }
 
 #[inline(always)]
-fn scatter_body<T: Real, const FMA: bool>(
+fn scatter_body<T: Real, const FMA: bool>(from: &[T], places: &Places, factor: T, taps: usize, to: &mut [T]) {
+    match places.run {
+        3 => scatter_runs::<T, FMA, 3>(from, places, factor, taps, to),
+        5 => scatter_runs::<T, FMA, 5>(from, places, factor, taps, to),
+        7 => scatter_runs::<T, FMA, 7>(from, places, factor, taps, to),
+        _ => {
+            for (to, from) in to.chunks_exact_mut(taps).zip(from.chunks_exact(places.len())) {
+                for (&place, &from) in places.taps.iter().zip(from) {
+                    to[place] = multiply_add::<T, FMA>(from, factor, to[place]);
+                }
+            }
+        }
+    }
+}
+
+/// Runs of a length that is known when this is compiled.
+#[inline(always)]
+fn scatter_runs<T: Real, const FMA: bool, const RUN: usize>(
     from: &[T],
-    places: &[usize],
+    places: &Places,
     factor: T,
     taps: usize,
     to: &mut [T],
 ) {
     for (to, from) in to.chunks_exact_mut(taps).zip(from.chunks_exact(places.len())) {
-        for (&place, &from) in places.iter().zip(from) {
-            to[place] = multiply_add::<T, FMA>(from, factor, to[place]);
+        for (&place, from) in places.taps.iter().step_by(RUN).zip(from.chunks_exact(RUN)) {
+            for (to, &from) in to[place..place + RUN].iter_mut().zip(from) {
+                *to = multiply_add::<T, FMA>(from, factor, *to);
+            }
         }
     }
 }
 
 #[inline(always)]
-fn gather_body<T: Real, const FMA: bool>(from: &[T], places: &[usize], taps: usize, to: &mut [T]) {
+fn gather_body<T: Real, const FMA: bool>(from: &[T], places: &Places, taps: usize, to: &mut [T]) {
+    match places.run {
+        3 => gather_runs::<T, 3>(from, places, taps, to),
+        5 => gather_runs::<T, 5>(from, places, taps, to),
+        7 => gather_runs::<T, 7>(from, places, taps, to),
+        _ => {
+            for (from, to) in from.chunks_exact(taps).zip(to.chunks_exact_mut(places.len())) {
+                for (&place, to) in places.taps.iter().zip(to) {
+                    *to = from[place];
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn gather_runs<T: Real, const RUN: usize>(from: &[T], places: &Places, taps: usize, to: &mut [T]) {
     for (from, to) in from.chunks_exact(taps).zip(to.chunks_exact_mut(places.len())) {
-        for (&place, to) in places.iter().zip(to) {
-            *to = from[place];
+        for (&place, to) in places.taps.iter().step_by(RUN).zip(to.chunks_exact_mut(RUN)) {
+            to.copy_from_slice(&from[place..place + RUN]);
         }
     }
 }
@@ -336,8 +389,8 @@ compiled! {
     fn scale_and_dot<T>(from: &[T], factor: T, to: &mut [T], other: &[T]) -> T = scale_and_dot_body;
     fn scale<T>(from: &[T], factor: T, to: &mut [T]) = scale_body;
     fn add<T>(from: &[T], factor: T, to: &mut [T]) = add_body;
-    fn scatter<T>(from: &[T], places: &[usize], factor: T, taps: usize, to: &mut [T]) = scatter_body;
-    fn gather<T>(from: &[T], places: &[usize], taps: usize, to: &mut [T]) = gather_body;
+    fn scatter<T>(from: &[T], places: &Places, factor: T, taps: usize, to: &mut [T]) = scatter_body;
+    fn gather<T>(from: &[T], places: &Places, taps: usize, to: &mut [T]) = gather_body;
     fn turn<T>(from: &[T], taps: usize, to: &mut [T], stride: usize) = turn_body;
     fn turn_back<T>(from: &[T], stride: usize, taps: usize, to: &mut [T]) = turn_back_body;
     fn dot<T>(a: &[T], b: &[T]) -> T = dot_body;

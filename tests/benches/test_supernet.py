@@ -27,16 +27,21 @@ def darts(fuse):
     return supernet, torch.randn(8, 3, 32, 32)
 
 
-def resnet50(fuse):
+def resnet50(fuse, shared=False):
     torchvision = pytest.importorskip("torchvision")
     x = torch.randn(8, 3, 128, 128)
     net = torchvision.models.resnet50(weights=None, num_classes=10)
     where = [name for name, part in net.named_modules() if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)]
     rule = mn.rules.replace(nn.Conv2d, ["conv_3x3", "conv_5x5", "conv_7x7"], where=where)
+    if shared:
+        rule = mn.rules.kernel_size(3, 5, 7, where=where)
     return mn.rewrite(net, [rule], example=x, fuse=fuse), x
 
 
-NETS = {"DARTS, 8 cells, 16 channels, batch 8": darts, "ResNet-50, kernels 3/5/7, batch 8 of 128 x 128": resnet50}
+RESNET = "ResNet-50, kernels 3/5/7, batch 8 of 128 x 128"
+SHARED = "the same with one set of kernels"
+NETS = {"DARTS, 8 cells, 16 channels, batch 8": darts, RESNET: resnet50}
+EVERY = {**NETS, SHARED: lambda fuse: resnet50(fuse, shared=True)}
 
 
 def stepping(make, fuse, relaxation="softmax", channels_last=False):
@@ -76,15 +81,29 @@ def memory_kib(what):
     return int(status.partition(f"{what}:")[2].split()[0])
 
 
+def peak_kib(name, fuse):
+    command = [sys.executable, __file__, name, str(int(fuse))]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 @pytest.mark.parametrize("name", list(NETS))
 def test_peak_memory_against_plain(name):
-    peaks = {}
-    for fuse in (False, True):
-        command = [sys.executable, __file__, name, str(int(fuse))]
-        peaks[fuse] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    ratio = peaks[True] / peaks[False]
-    print(f"\n{name}: peak memory of a step, fused {ratio:.2f} of {peaks[False] / 1024:.0f} MiB of the plain form")
+    plain_kib = peak_kib(name, False)
+    ratio = peak_kib(name, True) / plain_kib
+    print(f"\n{name}: peak memory of a step, fused {ratio:.2f} of {plain_kib / 1024:.0f} MiB of the plain form")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+def test_one_set_of_kernels_against_three(seconds):
+    """Smaller kernels that are centres of the largest: another network than the plain one, for the same choice."""
+    torch.set_num_threads(1)
+    steps = {name: stepping(make, name == SHARED) for name, make in EVERY.items() if name in (RESNET, SHARED)}
+    times = seconds(steps, rounds=3)
+    ratio = peak_kib(SHARED, True) / peak_kib(RESNET, False)
+    print(
+        f"\n{RESNET}, {SHARED}: {times[SHARED] / times[RESNET]:.2f} of the time of the plain form, {ratio:.2f} of the peak"
+    )
 
 
 def made_and_loaded(net):
@@ -184,7 +203,7 @@ def test_a_sub_network_against_a_copy_of_its_bytes(seconds):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    supernet, x = NETS[sys.argv[1]](bool(int(sys.argv[2])))
+    supernet, x = EVERY[sys.argv[1]](bool(int(sys.argv[2])))
     supernet.relax("softmax").train()
     before_kib = memory_kib("VmRSS")
     for _ in range(2):
