@@ -76,12 +76,23 @@ impl Surrogate for Boosting {
 
 impl Fitted for Boosted {
     fn predict(&self, rows: &Rows) -> Result<Vec<Prediction>> {
-        let vote = |member: &Vec<Tree>, row: &[f64]| Prediction {
-            mean: self.rate * member.iter().map(|tree| tree.leaf(row).0).sum::<f64>(),
-            std: 0.0,
+        let vote = |member: &Vec<Tree>| {
+            let mut sums = vec![0.0; rows.len()];
+            // All rows tree by tree: a tree fits in the fastest cache, a member does not.
+            for tree in member {
+                for (sum, row) in sums.iter_mut().zip(rows.iter()) {
+                    *sum += tree.leaf(row).0;
+                }
+            }
+            sums
         };
-        let believe = |row| self.scale.undo(mixture(self.members.iter().map(|member| vote(member, row))));
-        Ok(rows.iter().map(believe).collect())
+        let votes: Vec<Vec<f64>> = self.members.iter().map(vote).collect();
+        let believe = |i| {
+            let beliefs =
+                votes.iter().map(|sums: &Vec<f64>| Prediction { mean: self.rate * sums[i], std: 0.0 });
+            self.scale.undo(mixture(beliefs))
+        };
+        Ok((0..rows.len()).map(believe).collect())
     }
 }
 

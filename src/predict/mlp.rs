@@ -177,30 +177,29 @@ impl Network {
         let (beta1, beta2, epsilon) = (0.9_f32, 0.999_f32, 1e-8_f32);
         let exponent = i32::try_from(step).unwrap_or(i32::MAX);
         let unbias = (1.0 - beta2.powi(exponent)).sqrt() / (1.0 - beta1.powi(exponent));
-        for (layer, input) in self.layers.iter_mut().zip(activations).rev() {
+        for (depth, (layer, input)) in self.layers.iter_mut().zip(activations).enumerate().rev() {
             let (inputs, outputs) = (layer.weights.nrows() - 1, layer.weights.ncols());
             let mut gradient = Mat::zeros(inputs + 1, outputs);
             matmul(gradient.subrows_mut(0, inputs), Accum::Replace, input.transpose(), &error, 1.0, Par::Seq);
             for j in 0..outputs {
-                gradient[(inputs, j)] = error.col(j).iter().sum();
+                gradient[(inputs, j)] = error.col_as_slice(j).iter().sum();
             }
-            let mut below = Mat::zeros(input.nrows(), inputs);
-            let weights = layer.weights.subrows(0, inputs);
-            matmul(&mut below, Accum::Replace, &error, weights.transpose(), 1.0, Par::Seq);
-            for (column, values) in below.col_iter_mut().zip(input.col_iter()) {
-                for (slope, value) in column.iter_mut().zip(values.iter()) {
-                    if *value <= 0.0 {
-                        *slope = 0.0;
+            let mut below = Mat::zeros(input.nrows(), if depth > 0 { inputs } else { 0 });
+            if depth > 0 {
+                let weights = layer.weights.subrows(0, inputs);
+                matmul(&mut below, Accum::Replace, &error, weights.transpose(), 1.0, Par::Seq);
+                for j in 0..inputs {
+                    let slopes = below.col_as_slice_mut(j).iter_mut();
+                    for (slope, &value) in slopes.zip(input.col_as_slice(j)) {
+                        *slope = if value <= 0.0 { 0.0 } else { *slope };
                     }
                 }
             }
-            let moments = layer.first.col_iter_mut().zip(layer.second.col_iter_mut());
-            for ((weights, gradient), (first, second)) in
-                layer.weights.col_iter_mut().zip(gradient.col_iter()).zip(moments)
-            {
-                for (((w, g), m), v) in
-                    weights.iter_mut().zip(gradient.iter()).zip(first.iter_mut()).zip(second.iter_mut())
-                {
+            for j in 0..outputs {
+                let weights = layer.weights.col_as_slice_mut(j).iter_mut().zip(gradient.col_as_slice(j));
+                let first = layer.first.col_as_slice_mut(j).iter_mut();
+                let moments = first.zip(layer.second.col_as_slice_mut(j));
+                for ((w, &g), (m, v)) in weights.zip(moments) {
                     *m = beta1 * *m + (1.0 - beta1) * g;
                     *v = beta2 * *v + (1.0 - beta2) * g * g;
                     *w -= rate * (unbias * *m / (v.sqrt() + epsilon) + decay * *w);

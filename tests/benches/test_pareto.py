@@ -50,8 +50,6 @@ def test_hypervolume(m, seconds, installed):
     moocore = installed("moocore")
     reference = np.full(m, 1.1)
     for n in (1_000, 10_000, 100_000):
-        if m == 4 and n > 10_000:  # quadratic, there too
-            continue
         losses = cloud("front", n, m)
         runs = {"ours": lambda losses=losses: mn.hypervolume(losses, reference)}
         if moocore:

@@ -73,13 +73,14 @@ CELL = {
     "vertices": {f"op_{i}": i for i in range(1, 6)},
     "absent": [0],
 }
+#: With the number of parents of its paper, which serves this space better than the default.
+PATHS = {"bananas, paths": mn.search.Bananas(cell=CELL, parents=10)}
 
 
 def test_nasbench101(data):
     bench = mn.benchmarks.NASBench101(data / "nasbench101.npz")
     curves = replayed(bench, 1000, 150)
-    paths = {"bananas, paths": mn.search.Bananas(cell=CELL)}
-    curves |= mn.benchmarks.replay(bench, paths, trials=150, seeds=DEAR_SEEDS)
+    curves |= mn.benchmarks.replay(bench, PATHS, trials=150, seeds=DEAR_SEEDS)
     at = [50, 100, 150, 300, 500, 1000]
     table(
         "NAS-Bench-101: mean regret of test accuracy in percent, with its 95 % interval", curves, at, regret_of(bench)
@@ -88,21 +89,18 @@ def test_nasbench101(data):
     # Ying et al. 2019, figure 7, and White et al. 2020.
     assert late["regularized_evolution"] > late["random"]
     assert late["local_search"] > late["random"]
-    # White et al. 2019, figure 7: with paths BANANAS is the best of all at 150 queries.
+    # White et al. 2019, figure 7: with paths BANANAS is the best of all up to 150 queries.
     for n in (50, 100, 150):
         found = mean_at(curves, n)
         print(f"best at {n} queries: {max(found, key=found.get)}")
-    if DEAR_SEEDS >= 100:
-        found = mean_at(curves, 150)
-        assert max(found, key=found.get) == "bananas, paths"
+        assert DEAR_SEEDS < 100 or max(found, key=found.get) == "bananas, paths"
 
 
 def test_nasbench101_cells(data):
     """A query is a cell that was not asked for before, as in the papers; BANANAS sees paths, as in its paper."""
     bench = mn.benchmarks.NASBench101(data / "nasbench101.npz")
     names = ["tpe", "smac", "npenas", "bananas"]
-    algorithms = {**CHEAP, **{name: mn.search.create(name) for name in names}}
-    algorithms["bananas, paths"] = mn.search.Bananas(cell=CELL)
+    algorithms = {**CHEAP, **{name: mn.search.create(name) for name in names}, **PATHS}
     curves = {
         name: mn.benchmarks.replay(
             bench, {name: algorithm}, trials=150, seeds=SEEDS if name in CHEAP else DEAR_SEEDS, distinct=True
@@ -111,3 +109,6 @@ def test_nasbench101_cells(data):
     }
     title = "NAS-Bench-101: mean regret of test accuracy in percent after distinct cells, with its 95 % interval"
     table(title, curves, [50, 100, 150], regret_of(bench))
+    if DEAR_SEEDS >= 100:
+        found = mean_at(curves, 150)
+        assert max(found, key=found.get) == "bananas, paths"

@@ -246,3 +246,24 @@ def test_random_points_keep_bounds_on_attached_costs(name):
         bounded = mn.Study(space, name, objectives={"loss": "min"}, constraints={"size": (None, 4)}, seed=seed)
         (trial,) = bounded.ask()
         assert sum(trial.point.values()) <= 4
+
+
+#: These propose no point of a finite space again; the others may.
+THOROUGH = ["bananas", "gp_bo", "grid", "local_search", "model_based", "npenas", "predictor_local", "smac", "tpe"]
+
+
+@pytest.mark.parametrize("name", THOROUGH)
+@pytest.mark.parametrize("failing", [3, 1])
+def test_a_small_space_is_searched_to_its_end_without_repeating(name, failing):
+    """With three or four trials that always run; every third or every one fails."""
+    decisions = {"op": mn.choice(["a", "b"]), "k": mn.integer(1, 5), "z": mn.choice([0, 1], active_if=("op", ["a"]))}
+    space = mn.SearchSpace(decisions)
+    search = mn.Study(space, name, objectives={"loss": "min"}, seed=3)
+    points, running = [], []
+    while (asked := search.ask(2)) or running:
+        points += [trial.point for trial in asked]
+        running += asked
+        while len(running) > 3 or (running and not asked):
+            trial = running.pop(0)
+            search.tell(trial, mn.Failed("as planned") if trial.number % failing == 0 else trial.point["k"])
+    assert len(points) == len(set(points)) == space.size
