@@ -161,4 +161,6 @@ def test_large_kernels_on_small_pictures_go_by_rows(monkeypatch):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         made[True](x)
+    with pytest.raises(RuntimeError, match="to have 4 channels, but got 3"):
+        made[True](x[:, :3])
     assert len(calls) == 1

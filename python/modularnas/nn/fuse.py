@@ -518,6 +518,8 @@ def _is_small(x: Tensor, part: Tensor, extent: Sequence[int], conv: Any, padding
     return (
         conv.groups == 1
         and x.dim() == len(extent) + 2 == 4
+        and x.shape[1] == part.shape[1]  # torch says what is wrong
+        and all(size + 2 * p >= e for size, p, e in zip(x.shape[2:], padding, extent, strict=True))
         and part.shape[0] * part.shape[1] * math.prod(extent)
         >= LARGE_KERNEL * reach(x.shape[2], extent[0], conv.stride[0], padding[0]) ** 2
         and type(x) in (Tensor, nn.Parameter)
