@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+import modularnas as mn
 from modularnas.nn import fuse
 from modularnas.nn.merge import merge, plain, takes
 from modularnas.nn.rows import convolve_rows, reach
@@ -141,8 +142,6 @@ def test_other_tensors_keep_torchs_operators():
 def test_large_kernels_on_small_pictures_go_by_rows(monkeypatch):
     calls = []
     monkeypatch.setattr(fuse, "convolve_rows", lambda *given: calls.append(given) or convolve_rows(*given))
-    import modularnas as mn
-
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, padding=1))
     x = torch.randn(32, 4, 4, 4)
