@@ -10,6 +10,7 @@ use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType,
 };
 use pyo3_tch::PyTensor;
+use tch::{Device, Tensor};
 
 use super::enter;
 use crate::error::Result;
@@ -204,7 +205,7 @@ fn reach_modules<'py>(
 }
 
 /// What a network has of tensors, by their id: of those in `parts` these parts, of others all. Parameters may be shared
-/// instead of copied. Tensors of other classes than torch's own are given to `unusual`.
+/// instead of copied. `unusual` is given what is of another class than torch's own, or what tch cannot copy.
 #[pyfunction]
 fn copy_tensors<'py>(
     tensors: &Bound<'py, PyDict>,
@@ -225,15 +226,14 @@ fn copy_tensors<'py>(
         let is_parameter = whole.is_exact_instance(parameter);
         let known = (is_parameter || whole.is_exact_instance(plain))
             && (part.is_exact_instance(plain) || part.is_exact_instance(parameter));
-        let copy = if !known {
-            unusual.call1((part, whole, share))?
-        } else if share && is_parameter {
+        let copy = if known && share && is_parameter {
             as_parameter(plain, parameter, &part, &whole)?
-        } else {
-            let PyTensor(part) = part.extract()?;
-            sources.push(part);
+        } else if let Some(source) = known.then(|| source(&part)).flatten() {
+            sources.push(source);
             whole_of.push((key.clone(), whole, is_parameter));
             py.None().into_bound(py) // keeps the order
+        } else {
+            unusual.call1((part, whole, share))?
         };
         made.set_item(key, copy)?;
     }
@@ -244,6 +244,14 @@ fn copy_tensors<'py>(
         made.set_item(key, copy)?;
     }
     Ok(made)
+}
+
+/// A tensor that tch can copy: strided numbers of a kind that it knows, on a device with memory (a meta tensor says that
+/// it is on another).
+fn source(part: &Bound<'_, PyAny>) -> Option<Tensor> {
+    let PyTensor(part) = part.extract().ok()?;
+    let strided = matches!(part.device(), Device::Cpu | Device::Cuda(_)) && !part.is_sparse();
+    (strided && part.f_kind().is_ok()).then_some(part)
 }
 
 fn as_parameter<'py>(

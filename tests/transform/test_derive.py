@@ -38,6 +38,32 @@ def test_what_a_point_does_not_use_is_not_copied(monkeypatch):
     assert own < sum(tensor.nbytes for tensor in supernet.state_dict().values()) / 2
 
 
+@pytest.mark.parametrize("what", ["uint16", "float8", "sparse", "meta"])
+@pytest.mark.parametrize("share", [False, True])
+def test_tensors_of_every_kind_are_copied(what, share):
+    """The native half knows neither all kinds of numbers nor tensors without memory."""
+    kinds = {
+        "uint16": torch.arange(4).to(torch.uint16),
+        "float8": torch.ones(4).to(torch.float8_e4m3fn),
+        "sparse": torch.eye(3).to_sparse(),
+        "meta": torch.ones(4),
+    }
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1))
+    net.register_buffer("kept", kinds[what])
+    supernet = mn.rewrite(net, [mn.rules.kernel_size(3, 5)], example=torch.randn(1, 3, 8, 8))
+    if what == "meta":
+        supernet = supernet.to("meta")
+    made = mn.derive(supernet, {"0.kernel_size": 3}, share=share)
+    assert made.kept is not supernet.model.kept
+    assert (made.kept.dtype, made.kept.layout, made.kept.device) == (
+        kinds[what].dtype,
+        kinds[what].layout,
+        supernet.model.kept.device,
+    )
+    if what != "meta":
+        assert torch.equal(made.kept.to_dense().float(), kinds[what].to_dense().float())
+
+
 def test_a_graph_that_is_known_is_that_of_a_module_alike():
     supernet, x = blocks()
     for seed in (0, 0, 1, 2, 1):

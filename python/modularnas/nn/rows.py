@@ -93,8 +93,9 @@ class _Rows(torch.autograd.Function):
         across = _places(width, extent[1], stride[1], padding[1])
         columns = _unfolded(x, extent[1], stride[1], padding[1])
         out = x.new_zeros(kernels[0].shape[0], _places(height, extent[0], stride[0], padding[0]) * n * across)
+        rows = list(_rows(height, extent[0], stride[0], padding[0]))
         for outputs, block in _blocks(factors, kernels, steps, extent):
-            for tap, start, end, first in _rows(height, extent[0], stride[0], padding[0]):
+            for tap, start, end, first in rows:
                 read = columns[:, first :: stride[0]][:, : end - start].flatten(1)
                 out[outputs, start * n * across : end * n * across].addmm_(block[:, tap], read)
         return out.view(out.shape[0], -1, n, across).permute(2, 0, 1, 3).contiguous()
@@ -120,9 +121,11 @@ class _Rows(torch.autograd.Function):
         to_columns = columns.new_zeros(columns.shape) if of_x else None
         to_factors = torch.zeros_like(factors) if of_factors else None
         made = [_core.empty_tensor(k.shape, k) if need else None for k, need in zip(kernels, of_kernels, strict=True)]
+        rows = list(_rows(height, extent[0], stride[0], padding[0]))
+        idle = sorted(set(range(extent[0])) - {tap for tap, *_ in rows})
         for outputs, block in _blocks(factors, kernels, steps, extent):
             to_block = block.new_empty(block.shape) if of_factors or any(of_kernels) else None
-            for tap, start, end, first in _rows(height, extent[0], stride[0], padding[0]):
+            for tap, start, end, first in rows:
                 part = gradient[outputs, start * n * across : end * n * across]
                 if to_columns is not None:
                     into = to_columns[:, first :: stride[0]][:, : end - start]
@@ -134,8 +137,7 @@ class _Rows(torch.autograd.Function):
                     read = columns[:, first :: stride[0]][:, : end - start].flatten(1)
                     torch.mm(part, read.T, out=to_block[:, tap])
             if to_block is not None:
-                reached = {tap for tap, *_ in _rows(height, extent[0], stride[0], padding[0])}
-                to_block[:, [tap for tap in range(extent[0]) if tap not in reached]] = 0
+                to_block[:, idle] = 0
                 of_block = torch.empty_like(factors) if of_factors else None
                 parts = [None if to is None else to[outputs] for to in made]
                 some, threads = [kernel[outputs] for kernel in kernels], torch.get_num_threads()

@@ -121,11 +121,13 @@ def _derived(supernet: Supernet, point: Any, codes: list[int], share: bool) -> n
 
 
 def _copied(part: torch.Tensor, whole: torch.Tensor, share: bool) -> torch.Tensor:
-    """What a network has of a tensor; called without recording gradients."""
-    if not isinstance(whole, nn.Parameter):
-        return part.detach().clone(memory_format=torch.contiguous_format)
-    data = part if share else part.clone(memory_format=torch.contiguous_format)
-    return nn.Parameter(data, whole.requires_grad)
+    """What a network has of a tensor that the native half does not copy; called without recording gradients."""
+    parameter = isinstance(whole, nn.Parameter)
+    data = part.detach()
+    if not (share and parameter):
+        strided = part.layout == torch.strided
+        data = data.clone(memory_format=torch.contiguous_format) if strided else data.clone()
+    return nn.Parameter(data, whole.requires_grad) if parameter else data
 
 
 def _held(module: nn.Module, state: Any) -> list[nn.Module]:
